@@ -1,0 +1,249 @@
+"""Starlette and FastAPI: requests come in, each gets a scope that collects its predictions.
+
+The server's own span is annotated and the prediction ids are put on the response; no span is made.
+Nothing here emits a prediction: the model library does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from functools import lru_cache, wraps
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+from otel_ml.capture import _scope
+from otel_ml.capture._base import Instrumentor, Patches
+from otel_ml.capture._scope import SCOPE, Request, lost
+from otel_ml.capture._server_span import annotate, current_server_span
+
+__all__ = ["StarletteInstrumentor"]
+
+ASGIScope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Any, ASGIScope, Receive, Send], Awaitable[None]]
+
+FLUSH_SECONDS: Final = 3.0
+"""How long the end of a server may wait for the last export."""
+
+_MARK: Final = "otel_ml.request"
+_MAX_HEADER: Final = 256  # characters of a client or request id that are kept
+
+
+class StarletteInstrumentor(Instrumentor):
+    """Give model calls the request they serve; the entry point is ``ml_starlette``."""
+
+    name = "ml_starlette"
+    requires = ("starlette >= 0.37",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not hasattr(self, "_patches"):
+            self._patches = Patches()
+
+    def hooks(self) -> Mapping[str, Callable[[ModuleType], None]]:
+        """Return what to do with each module once it is imported."""
+        return {
+            "starlette.applications": self._patch_application,
+            "starlette.middleware.errors": self._patch_outer_middleware,
+            "starlette.middleware.exceptions": self._patch_inner_middleware,
+            "uvicorn.server": self._patch_server,
+            "concurrent.futures.thread": self._patch_threads,
+        }
+
+    def deactivate(self) -> None:
+        """Put everything back as it was."""
+        self._patches.restore()
+
+    def _replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        if not self._patches.has(owner, name):
+            self._patches.replace(owner, name, wrap(vars(owner)[name]))
+
+    def _patch_application(self, module: ModuleType) -> None:
+        self._replace(module.Starlette, "__call__", serving)
+
+    def _patch_outer_middleware(self, module: ModuleType) -> None:
+        self._replace(module.ServerErrorMiddleware, "__call__", spotting)
+
+    def _patch_inner_middleware(self, module: ModuleType) -> None:
+        self._replace(module.ExceptionMiddleware, "__call__", spotting)
+
+    def _patch_server(self, module: ModuleType) -> None:
+        self._replace(module.Server, "shutdown", flushing)
+
+    def _patch_threads(self, module: ModuleType) -> None:
+        from otel_ml.capture._threads import carrying
+
+        self._replace(module.ThreadPoolExecutor, "submit", carrying)
+
+
+def serving(call: App) -> App:
+    """Wrap ``Starlette.__call__``: the outermost application of a request opens its scope.
+
+    Notes
+    -----
+    The mark is in the ASGI scope, which mounted applications share and a request made from within
+    a request does not. Where FastAPI has telemetry of its own, its span is current here already.
+    """
+
+    @wraps(call)
+    async def served(self: Any, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await call(self, scope, receive, _flush_when_over(send))
+            return
+        request = None if _MARK in scope else _open(scope, kind)
+        if request is None:
+            await call(self, scope, receive, send)
+            return
+        scope[_MARK] = request
+        outer = SCOPE.get()
+        SCOPE.set(request)
+        try:
+            await call(self, scope, receive, _answering(request, send) if kind == "http" else send)
+        finally:
+            SCOPE.set(outer)
+            scope.pop(_MARK, None)
+            _close(request)
+
+    return served
+
+
+def spotting(call: App) -> App:
+    """Wrap a middleware's ``__call__``: contrib's server span is current inside, not outside."""
+
+    @wraps(call)
+    async def spotted(self: Any, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        request = scope.get(_MARK)
+        if type(request) is Request and request.span is None:
+            with suppress(Exception):
+                request.span = current_server_span()
+        try:
+            await call(self, scope, receive, send)
+        except BaseException:
+            # The span may end before the response to an error starts, which is further out.
+            if type(request) is Request:
+                with suppress(Exception):
+                    annotate(request)
+            raise
+
+    return spotted
+
+
+def flushing(shutdown: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Wrap ``uvicorn.Server.shutdown``: afterwards the signal is raised again, without `atexit`."""
+
+    @wraps(shutdown)
+    async def flushed(*args: Any, **kwargs: Any) -> None:
+        try:
+            await shutdown(*args, **kwargs)
+        finally:
+            await _flush()
+
+    return flushed
+
+
+def _open(scope: ASGIScope, kind: str) -> Request | None:
+    """Open the scope of a request, or return None where that fails. Never raises."""
+    try:
+        if kind not in {"http", "websocket"}:
+            return None
+        capture = _scope.settings().capture
+        headers = scope.get("headers") or ()
+        return Request(
+            client=_first(headers, _encoded(tuple(capture.client_headers))),
+            alias=_first(headers, _encoded(tuple(capture.request_id_headers))),
+            span=current_server_span(),
+            started=kind == "websocket",
+        )
+    except Exception:
+        lost()
+        return None
+
+
+def _close(request: Request) -> None:
+    with suppress(Exception):
+        annotate(request)
+    request.close()
+
+
+def _answering(request: Request, send: Send) -> Send:
+    """Wrap `send`: ids go on the response when it starts, attributes on the span before it ends."""
+    annotated = 0
+
+    async def answer(message: Message) -> None:
+        nonlocal annotated
+        try:
+            kind = message["type"]
+            starts = kind == "http.response.start"
+            if request.changes != annotated and (starts or not message.get("more_body", False)):
+                annotated = request.changes
+                annotate(request)
+            if starts:
+                request.started = True
+                message = _with_ids(message, request)
+        except Exception:
+            lost()
+        await send(message)
+
+    return answer
+
+
+def _with_ids(message: Message, request: Request) -> Message:
+    """Return a copy of a response's start with the prediction ids in its headers."""
+    name = _scope.settings().capture.response_header
+    if not name or not request.ids:
+        return message
+    value = ",".join(request.ids).encode("ascii")
+    # The application may keep and reuse its list of headers.
+    return {
+        **message,
+        "headers": [*message.get("headers", ()), (name.lower().encode("latin-1"), value)],
+    }
+
+
+def _flush_when_over(send: Send) -> Send:
+    async def over(message: Message) -> None:
+        if message.get("type") in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+            await _flush()
+        await send(message)
+
+    return over
+
+
+async def _flush() -> None:
+    """Let the pipeline export what is left, in a thread, so that the event loop stays free."""
+    if not _scope.in_use():
+        return
+    try:
+        from anyio.to_thread import run_sync
+
+        await run_sync(_shutdown)
+    except Exception:
+        # No thread can be had, as late in an interpreter's life: wait here instead.
+        _shutdown()
+
+
+def _shutdown() -> None:
+    try:
+        _scope._sink().shutdown(FLUSH_SECONDS)
+    except Exception:
+        lost()
+
+
+@lru_cache(maxsize=8)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(name.lower().encode("latin-1") for name in names)
+
+
+def _first(headers: Any, names: tuple[bytes, ...]) -> str | None:
+    """Return the value of the first of several headers that is present, shortened."""
+    if not names:
+        return None
+    found = {name: value for name, value in headers if name in names}
+    for name in names:
+        if name in found:
+            return str(found[name][:_MAX_HEADER].decode("latin-1"))
+    return None

@@ -1,0 +1,55 @@
+"""Encoded metrics and log records in, complete OTLP export requests out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ResourceMetrics, ScopeMetrics
+
+from otel_ml._version import __version__
+from otel_ml.emit.resource import EncodedResource
+from otel_ml.semconv import SCHEMA_URL, SCOPE
+
+__all__ = ["logs_request", "metrics_request"]
+
+
+def metrics_request(
+    resource: EncodedResource, metrics: Sequence[Metric]
+) -> ExportMetricsServiceRequest:
+    """Wrap metrics in their scope and resource."""
+    scope = ScopeMetrics(
+        scope=InstrumentationScope(name=SCOPE, version=__version__),
+        metrics=metrics,
+        schema_url=SCHEMA_URL,
+    )
+    return ExportMetricsServiceRequest(
+        resource_metrics=[
+            ResourceMetrics(
+                resource=resource.message, scope_metrics=[scope], schema_url=resource.schema_url
+            )
+        ]
+    )
+
+
+def logs_request(
+    resource: EncodedResource, records: Sequence[LogRecord]
+) -> ExportLogsServiceRequest:
+    """Wrap log records in their scope and resource."""
+    scope = ScopeLogs(
+        scope=InstrumentationScope(name=SCOPE, version=__version__),
+        log_records=records,
+        schema_url=SCHEMA_URL,
+    )
+    return ExportLogsServiceRequest(
+        resource_logs=[
+            ResourceLogs(
+                resource=resource.message, scope_logs=[scope], schema_url=resource.schema_url
+            )
+        ]
+    )

@@ -1,0 +1,90 @@
+"""The application's resource in, the resource of our own telemetry in this process out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from opentelemetry import trace
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+from otel_ml.emit.values import Unencodable, any_value, text
+from otel_ml.semconv.attributes import SERVICE_INSTANCE_ID
+
+__all__ = [
+    "APPLICATION_INSTANCE_ID",
+    "EncodedResource",
+    "ResourceSource",
+    "application_resource",
+    "encode_resource",
+    "instance_id",
+]
+
+APPLICATION_INSTANCE_ID: Final = "ml.application.instance.id"
+"""The ``service.instance.id`` that the application gave itself; ours is fresh in each process."""
+
+_log = logging.getLogger(__name__)
+_instances: dict[int, str] = {}
+
+ResourceSource: TypeAlias = Callable[[], Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedResource:
+    """A resource ready to be sent.
+
+    Parameters
+    ----------
+    message
+        Its attributes.
+    schema_url
+        Schema of these attributes; empty where none is stated.
+    """
+
+    message: ResourceMessage
+    schema_url: str
+
+
+def instance_id() -> str:
+    """Return the UUID of this process: the same for all sinks, another one after a fork."""
+    pid = os.getpid()
+    # One dict operation instead of a lock: a lock could be held by another thread at the fork.
+    return _instances.get(pid) or _instances.setdefault(pid, str(uuid.uuid4()))
+
+
+def application_resource() -> Resource:
+    """Return the resource the application describes itself with.
+
+    That is the one of its tracer provider, where it has configured one in code or by a file, and
+    otherwise what the environment and the resource detectors say.
+    """
+    stated = getattr(trace.get_tracer_provider(), "resource", None)
+    if isinstance(stated, Resource):
+        return stated
+    try:
+        return Resource.create()
+    except Exception:  # Detectors are other people's code, and need threads that exit forbids.
+        _log.warning("resource detection failed; only OTEL_RESOURCE_ATTRIBUTES is used")
+        return OTELResourceDetector().detect()
+
+
+def encode_resource(resource: Resource) -> EncodedResource:
+    """Encode the resource with the instance id of this process in the place of its own."""
+    attributes = dict(resource.attributes)
+    own = attributes.pop(SERVICE_INSTANCE_ID, None)
+    if own is not None:
+        attributes[APPLICATION_INSTANCE_ID] = own
+    attributes[SERVICE_INSTANCE_ID] = instance_id()
+    encoded = []
+    for key, value in attributes.items():
+        try:
+            encoded.append(KeyValue(key=text(key), value=any_value(value)))
+        except Unencodable as error:
+            _log.warning("resource attribute %r is left out: %s", key, error)
+    return EncodedResource(ResourceMessage(attributes=encoded), resource.schema_url)

@@ -1,0 +1,106 @@
+"""Cumulative values in, differences to what was delivered out; exact per attribute set.
+
+A difference counts as delivered when `Deltas.commit` is called, so what a failed export carried
+is part of the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeAlias
+
+from otel_ml.emit.values import plain
+from otel_ml.types import Buckets, Sample
+
+__all__ = ["Deltas"]
+
+_Series: TypeAlias = tuple[str, tuple[tuple[str, str, object], ...]]
+
+
+class Deltas:
+    """What one receiver was given so far.
+
+    State is one number, or one set of buckets, per series that was ever delivered.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[_Series, int | float] = {}
+        self._buckets: dict[_Series, Buckets] = {}
+        self._new_numbers: dict[_Series, int | float] = {}
+        self._new_buckets: dict[_Series, Buckets] = {}
+        self._delivered_ns: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Forget the differences of an export that was not delivered."""
+        self._new_numbers = {}
+        self._new_buckets = {}
+
+    def commit(self, delivered: Collection[str], now_ns: int) -> None:
+        """Note that the differences handed out since `begin` were delivered.
+
+        Parameters
+        ----------
+        delivered
+            Names of the metrics that arrived; the others' differences stay due.
+        now_ns
+            Time of the samples, nanoseconds since the epoch.
+        """
+        self._numbers.update((k, v) for k, v in self._new_numbers.items() if k[0] in delivered)
+        self._buckets.update((k, v) for k, v in self._new_buckets.items() if k[0] in delivered)
+        self._delivered_ns.update(dict.fromkeys(delivered, now_ns))
+        self.begin()
+
+    def number(
+        self, sample: Sample, value: int | float, start_ns: int
+    ) -> tuple[int | float, int] | None:
+        """Return the difference of a counter and the start of its interval; None for no change.
+
+        A value below the delivered one is a counter that started again, and counts as a whole.
+        """
+        series = _series(sample)
+        delivered = self._numbers.get(series, 0)
+        if value < delivered:
+            delivered = 0
+        difference = value - delivered
+        if not difference:
+            return None
+        # The receiver adds what it is given; keeping its sum, not our value, stops rounding of
+        # floats from piling up.
+        self._new_numbers[series] = delivered + difference
+        return difference, self._start(sample, start_ns)
+
+    def buckets(self, sample: Sample, value: Buckets, start_ns: int) -> tuple[Buckets, int] | None:
+        """Return the difference of a histogram and the start of its interval; None for no change.
+
+        Other bounds, or a count below the delivered one, are a histogram that started again.
+        """
+        series = _series(sample)
+        delivered = self._buckets.get(series)
+        if (
+            delivered is None
+            or delivered.bounds != value.bounds
+            or (delivered.sum is None) != (value.sum is None)
+            or any(new < old for new, old in zip(value.counts, delivered.counts, strict=True))
+        ):
+            zero = None if value.sum is None else 0.0
+            delivered = Buckets(value.bounds, (0,) * len(value.counts), zero)
+        counts = tuple(new - old for new, old in zip(value.counts, delivered.counts, strict=True))
+        if not any(counts):
+            return None
+        total = None
+        kept = None
+        if value.sum is not None and delivered.sum is not None:
+            total = value.sum - delivered.sum
+            kept = delivered.sum + total
+        self._new_buckets[series] = Buckets(value.bounds, value.counts, kept)
+        return Buckets(value.bounds, counts, total), self._start(sample, start_ns)
+
+    def _start(self, sample: Sample, start_ns: int) -> int:
+        return max(self._delivered_ns.get(sample.metric.name, 0), start_ns)
+
+
+def _series(sample: Sample) -> _Series:
+    # The type is part of the key: True, 1 and 1.0 are equal in Python and different in OTLP.
+    exact = ((key, plain(value)) for key, value in sample.attributes.items())
+    parts = sorted((key, type(value).__name__, value) for key, value in exact)
+    return sample.metric.name, tuple(parts)

@@ -1,0 +1,362 @@
+"""Batches and labels in, incidents and summaries out, on the caller's clock.
+
+The engine is the public library: no thread, no I/O, no telemetry of its own. The embedded worker,
+a processor, a backtest and the tests all drive this one class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
+from otel_ml.clock import Clock, SystemClock
+from otel_ml.errors import DataError, StateError
+from otel_ml.incidents import Change, Evidence, Incident
+from otel_ml.learning import Learner
+from otel_ml.profile import Profile, Reference
+from otel_ml.profile.cells import category_key
+from otel_ml.profile.coder import chunk_counts, encode
+from otel_ml.state import State
+from otel_ml.types import Batch, ModelKey
+
+__all__ = ["Budget", "Engine"]
+
+_SNAPSHOT: Final = "otel-ml/snapshot/1"
+
+
+class Engine:
+    """Profiles, monitors and incidents of one model.
+
+    Parameters
+    ----------
+    reference
+        What production is compared with; None lets the first `learn_rows` rows become it.
+    budget
+        False incidents the team puts up with.
+    clock
+        Used where a batch has no event times; the machine's clock if left out.
+    min_effect
+        Total variation below which drift of inputs and outputs never alarms.
+    learn_rows
+        Rows that become the reference where there is none.
+    label_capacity
+        Predictions that wait for labels, at least.
+    model
+        Name and version; those of the reference if left out.
+    learn
+        Keyword arguments of `Reference.build` for a learned reference, such as ``categorical``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(7)
+    >>> reference = Reference.build({"x": rng.normal(size=5000)}, model_name="demo")
+    >>> engine = Engine(reference, budget=Budget(1, per="100000rows"))
+    >>> engine.observe({"x": rng.normal(3, 1, size=500)})
+    >>> [change.incident.culprit.target for change in engine.evaluate(0.0)][:1]
+    ['x']
+    """
+
+    def __init__(
+        self,
+        reference: Reference | None = None,
+        *,
+        budget: Budget | None = None,
+        clock: Clock | None = None,
+        min_effect: float = 0.02,
+        learn_rows: int = 2000,
+        label_capacity: int = 50_000,
+        model: ModelKey | None = None,
+        learn: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.budget = budget or Budget()
+        self.clock = clock or SystemClock()
+        self.min_effect = min_effect
+        self.label_capacity = label_capacity
+        if model is None:
+            name = "model" if reference is None else reference.model_name
+            model = ModelKey(name, None if reference is None else reference.model_version)
+        self.model = model
+        self.rows = 0
+        self.schema: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.state: State | None = None
+        self.learner: Learner | None = None
+        self._changes: list[Change] = []
+        self._last_evaluation = -math.inf
+        if reference is None:
+            self.learner = Learner(model, learn_rows, learn or {})
+        else:
+            self.state = self._new_state(reference)
+
+    @property
+    def reference(self) -> Reference | None:
+        """What production is compared with, None while it is being learned."""
+        return None if self.state is None else self.state.reference
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """Open incidents, the oldest first."""
+        return () if self.state is None else tuple(self.state.incidents.open)
+
+    @property
+    def threshold_log10(self) -> float:
+        """Evidence, as a power of ten, at which an incident opens."""
+        return math.log10(self.budget.evaluations)
+
+    @property
+    def evidence_log10(self) -> float:
+        """Evidence of the model now, as a power of ten; minus infinity before the first row."""
+        if self.state is None:
+            return -math.inf
+        detector = self.state.detector
+        return detector.total(detector.shares()) / math.log(10)
+
+    def observe(self, batch: Batch | Mapping[str, Any] | None = None, **columns: Any) -> None:
+        """Take predictions.
+
+        Parameters
+        ----------
+        batch
+            A `Batch`, or a mapping of feature columns.
+        **columns
+            Further fields of `Batch` when the first argument is a mapping: ``scores``,
+            ``predictions``, ``ids``, ``clients``, ``event_times``, ``slices``, ``durations``.
+
+        Raises
+        ------
+        DataError
+            If columns have different lengths.
+        """
+        taken = batch if isinstance(batch, Batch) else _batch(batch or {}, columns)
+        if self.learner is not None:
+            self.learner.add(taken)
+            self.rows += taken.n
+            if self.learner.ready:
+                self._freeze()
+            return
+        assert self.state is not None
+        self._take(self.state, taken)
+
+    def observe_labels(
+        self, ids: Sequence[str], labels: Sequence[Any], *, at: float | None = None
+    ) -> None:
+        """Take labels, with any delay and in any order.
+
+        Parameters
+        ----------
+        ids
+            Ids of the predictions they belong to.
+        labels
+            True classes, or values.
+        at
+            When they became known, seconds since the Unix epoch.
+
+        Raises
+        ------
+        DataError
+            If there are not as many labels as ids.
+        """
+        if len(ids) != len(labels):
+            raise DataError(
+                f"{len(ids)} ids and {len(labels)} labels", remedy="give one label per id"
+            )
+        if self.learner is not None:
+            self.learner.add_labels(ids, labels)
+            return
+        assert self.state is not None
+        self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels], self.rows)
+        if self.state.pending_labels() >= EVALUATION_ROWS:
+            self._evaluate(self.state, self.clock.time() if at is None else at)
+
+    def evaluate(self, now: float | None = None) -> list[Change]:
+        """Evaluate what is pending and return the changes since the last call.
+
+        Parameters
+        ----------
+        now
+            Seconds since the Unix epoch.
+
+        Returns
+        -------
+        list of Change
+            Incidents opened, updated and closed, in order.
+        """
+        at = self.clock.time() if now is None else now
+        if self.state is not None and self.state.pending():
+            late = abs(at - self._last_evaluation) >= EVALUATION_SECONDS
+            if late or self.state.pending_rows >= EVALUATION_ROWS:
+                self._evaluate(self.state, at)
+        changes, self._changes = self._changes, []
+        return changes
+
+    def finish_learning(self) -> bool:
+        """Freeze the reference from the rows seen so far; tell whether there were any."""
+        if self.learner is None or self.learner.rows == 0:
+            return False
+        self._freeze()
+        return True
+
+    def merge_profile(self, other: Profile) -> None:
+        """Add the counts of another process to the totals and evaluate them as one step.
+
+        Raises
+        ------
+        StateError
+            While the reference is being learned.
+        DataError
+            If the profile was made with another reference.
+        """
+        if self.state is None:
+            raise StateError(
+                "the reference is still being learned", remedy="give the engine a reference"
+            )
+        self.state.merge(other, self.rows)
+        self.rows += int(other.counts.sum(axis=1).max(initial=0))
+        self._evaluate(self.state, self.clock.time())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as plain JSON values."""
+        return {
+            "format": _SNAPSHOT,
+            "model": list(self.model),
+            "rows": self.rows,
+            "budget": [self.budget.false_incidents, self.budget.per, self.budget.rows_per_day],
+            "min_effect": self.min_effect,
+            "label_capacity": self.label_capacity,
+            "last_evaluation": None if math.isinf(self._last_evaluation) else self._last_evaluation,
+            "reference": None if self.reference is None else self.reference.to_json(),
+            "learner": None if self.learner is None else self.learner.to_json(),
+            "state": None if self.state is None else self.state.to_json(),
+        }
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Any], *, clock: Clock | None = None) -> Engine:
+        """Return an engine that goes on where `snapshot` was taken.
+
+        Raises
+        ------
+        StateError
+            If the snapshot has another format or is damaged.
+        """
+        if snapshot.get("format") != _SNAPSHOT:
+            raise StateError(
+                f"snapshot of format {snapshot.get('format')!r}, this version reads {_SNAPSHOT!r}",
+                remedy="start without it, or with the otel-ml that wrote it",
+            )
+        try:
+            stated = snapshot["reference"]
+            reference = None if stated is None else Reference.from_json(stated, where="snapshot")
+            false_incidents, per, rows_per_day = snapshot["budget"]
+            engine = cls(
+                reference,
+                budget=Budget(false_incidents, per, rows_per_day),
+                clock=clock,
+                min_effect=snapshot["min_effect"],
+                label_capacity=snapshot["label_capacity"],
+                model=ModelKey(*snapshot["model"]),
+            )
+            engine.rows = int(snapshot["rows"])
+            last = snapshot["last_evaluation"]
+            engine._last_evaluation = -math.inf if last is None else float(last)
+            if engine.learner is not None:
+                engine.learner = Learner.from_json(engine.model, snapshot["learner"])
+            if engine.state is not None:
+                engine.state.restore(snapshot["state"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise StateError(
+                f"the snapshot is damaged ({type(error).__name__}: {error})",
+                remedy="start without it",
+            ) from error
+        return engine
+
+    def _new_state(self, reference: Reference) -> State:
+        return State(
+            reference,
+            model="@".join(str(part) for part in self.model if part),
+            min_effect=self.min_effect,
+            label_capacity=self.label_capacity,
+        )
+
+    def _freeze(self) -> None:
+        assert self.learner is not None
+        reference, waiting = self.learner.freeze()
+        self.learner = None
+        self.state = self._new_state(reference)
+        self.state.expect_only(waiting)
+
+    def _take(self, state: State, batch: Batch) -> None:
+        """Count a batch, evaluating whenever fifty rows are full."""
+        now = self.clock.time()
+        codes = encode(state.reference, batch)
+        self.schema = (codes.missing_features, codes.new_features)
+        if state.calls(batch) and not state.latency_known:
+            state.learn_latency(self.rows)
+        times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
+        state.count_windows(codes, times, now)
+        state.wait_for_labels(batch, codes, self.rows)
+        if batch.n == 0:
+            return
+        chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
+        chunks = int(chunk[-1]) + 1
+        at = now if batch.event_times is None else float(np.nanmax(times)) if len(times) else now
+        for first in range(0, chunks, 256):  # bounded memory whatever the size of the batch
+            part = (chunk >= first) & (chunk < first + 256)
+            group = chunk[part] - first
+            counts, moments = chunk_counts(
+                state.reference.layout,
+                codes.select(part),
+                group,
+                int(group[-1]) + 1,
+            )
+            sizes = np.bincount(group, minlength=len(counts))
+            for counted, moment, size in zip(counts, moments, sizes.tolist(), strict=True):
+                state.add(counted, moment, size, self.rows)
+                self.rows += size
+                if state.pending_rows >= EVALUATION_ROWS:
+                    self._evaluate(state, at)
+
+    def _evaluate(self, state: State, at: float) -> None:
+        counts = state.next_counts(self.rows)
+        detector = state.detector
+        changes, rearm = state.incidents.step(
+            Evidence(
+                shares=detector.shares(),
+                raw=detector.evidence(),
+                threshold=math.log(self.budget.evaluations),
+                counts=counts,
+                row=self.rows,
+                at=at,
+            )
+        )
+        if rearm:
+            detector.reset(rearm, self.rows)
+        detector.muted[:] = False
+        detector.muted[state.incidents.members()] = True
+        self._changes += changes
+        self._last_evaluation = at
+
+
+def _batch(features: Mapping[str, Any], columns: Mapping[str, Any]) -> Batch:
+    from otel_ml.profile.frames import to_columns
+
+    table = to_columns(features)
+    fields: dict[str, Any] = dict(columns)
+    n = table.n
+    for name in ("scores", "predictions"):
+        if fields.get(name) is not None:
+            fields[name] = np.asarray(fields[name])
+            if table.data and len(fields[name]) != n:
+                raise DataError(
+                    f"{name} have {len(fields[name])} rows, the features have {n}",
+                    remedy="give one value per row",
+                )
+            n = len(fields[name])
+    for name in ("event_times", "durations"):
+        if fields.get(name) is not None:
+            fields[name] = np.atleast_1d(np.asarray(fields[name], dtype=np.float64))
+    slices = to_columns(fields.pop("slices", None) or {})
+    return Batch(n, table.data, slices=slices.data, **fields)

@@ -1,0 +1,1 @@
+"""The registry in, what other tools load out: dashboards."""

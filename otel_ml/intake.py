@@ -1,0 +1,316 @@
+"""Captured calls in, batches per model out: all conversion of user objects happens here.
+
+Runs in the worker. A call whose features cannot be read is still a prediction: it is counted
+without them. Only what has no row count at all is dropped, with a reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_ml.errors import DataError
+from otel_ml.profile.cells import category_keys
+from otel_ml.profile.frames import to_columns
+from otel_ml.types import Batch, Captured, FloatArray
+
+__all__ = ["Converted", "convert", "join_batches", "pseudonym"]
+
+_SCORING: Final = ("predict_proba", "predict_log_proba")
+_DECIDING: Final = ("predict",)
+_MAX_CLIENT_CHARS: Final = 16
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one call.
+
+    Parameters
+    ----------
+    batch
+        Its rows, or None where there is nothing to count.
+    problem
+        Drop reason where it was not taken, or "".
+    """
+
+    batch: Batch | None
+    problem: str = ""
+
+
+def pseudonym(client: str, key: bytes) -> str:
+    """Return the keyed hash under which a client is known, 16 hex digits."""
+    digest = hmac.new(key, client.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return digest.hexdigest()[:_MAX_CLIENT_CHARS]
+
+
+def convert(
+    call: Captured,
+    *,
+    names: Sequence[str] = (),
+    positive: str | None = None,
+    ignore: Sequence[str] = (),
+    key: bytes = b"",
+) -> Converted:
+    """Convert one captured call.
+
+    Parameters
+    ----------
+    call
+        As the request path left it.
+    names
+        Feature names of the reference, for arrays without names.
+    positive
+        Positive class of a binary model.
+    ignore
+        Columns to leave out.
+    key
+        Key of client pseudonyms.
+
+    Returns
+    -------
+    Converted
+        A batch, or the reason why there is none.
+    """
+    durations = None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9])
+    if call.error is not None:
+        return Converted(Batch(0, {}, durations=None, errors=(call.error,)))
+    if call.extra is not None:
+        return _by_hand(call, names, ignore)
+    outputs = {call.method: call.output, **(call.outputs or {})}
+    try:
+        scores, predictions = _outputs(outputs, call.model, positive)
+    except (DataError, TypeError, ValueError, AttributeError):
+        scores, predictions = None, None
+    n = _rows(scores, predictions, outputs.values())
+    features = _features(call, names, ignore)
+    if n is None:
+        if not features:
+            return Converted(None, "shape")
+        n = len(next(iter(features.values())))
+    if features and len(next(iter(features.values()))) != n:
+        features = {}
+    return Converted(
+        Batch(
+            n,
+            features,
+            predictions=predictions,
+            scores=scores,
+            ids=_ids(call.prediction_id, n),
+            aliases=None if call.alias is None else _ids(call.alias, n),
+            clients=None if call.client is None else [pseudonym(call.client, key)] * n,
+            durations=durations,
+            sizes=np.array([n], dtype=np.int64),
+        )
+    )
+
+
+def join_batches(batches: Iterable[Batch], most: int = 4096) -> Iterable[Batch]:
+    """Join neighbouring batches with the same columns, so that single rows are counted together."""
+    held: list[Batch] = []
+    rows = 0
+    for batch in batches:
+        if held and (rows + batch.n > most or not _alike(held[0], batch)):
+            yield _joined(held)
+            held, rows = [], 0
+        held.append(batch)
+        rows += batch.n
+    if held:
+        yield _joined(held)
+
+
+def _alike(a: Batch, b: Batch) -> bool:
+    return (
+        a.features.keys() == b.features.keys()
+        and a.slices.keys() == b.slices.keys()
+        and all(
+            (getattr(a, f) is None) == (getattr(b, f) is None)
+            for f in ("predictions", "scores", "ids", "aliases", "clients", "event_times")
+        )
+        and (a.scores is None or b.scores is None or a.scores.shape[1:] == b.scores.shape[1:])
+        and (
+            a.predictions is None
+            or b.predictions is None
+            or a.predictions.dtype.kind == b.predictions.dtype.kind
+        )
+    )
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+
+    def stacked(get: Callable[[Batch], NDArray[Any] | None]) -> NDArray[Any] | None:
+        parts = [p for p in map(get, batches) if p is not None]
+        if not parts:
+            return None
+        if any(p.dtype == object for p in parts):
+            parts = [p.astype(object) for p in parts]
+        return np.concatenate(parts)
+
+    def listed(get: Callable[[Batch], Sequence[Any] | None]) -> list[Any] | None:
+        parts = [p for p in map(get, batches) if p is not None]
+        return [item for part in parts for item in part] if parts else None
+
+    features = {k: stacked(lambda b, k=k: b.features[k]) for k in first.features}  # type: ignore[misc]
+    slices = {k: stacked(lambda b, k=k: b.slices[k]) for k in first.slices}  # type: ignore[misc]
+    return replace(
+        first,
+        n=sum(b.n for b in batches),
+        features={k: v for k, v in features.items() if v is not None},
+        slices={k: v for k, v in slices.items() if v is not None},
+        predictions=stacked(lambda b: b.predictions),
+        scores=stacked(lambda b: b.scores),
+        ids=listed(lambda b: b.ids),
+        aliases=listed(lambda b: b.aliases),
+        clients=listed(lambda b: b.clients),
+        event_times=stacked(lambda b: b.event_times),
+        durations=stacked(lambda b: b.durations),
+        sizes=stacked(lambda b: b.sizes),
+        errors=tuple(e for b in batches for e in b.errors),
+    )
+
+
+def _ids(base: str | None, n: int) -> list[str] | None:
+    if base is None:
+        return None
+    return [base] if n == 1 else [f"{base}-{i}" for i in range(n)]
+
+
+def _features(
+    call: Captured, names: Sequence[str], ignore: Sequence[str]
+) -> Mapping[str, NDArray[Any]]:
+    features = call.features
+    if hasattr(features, "toarray") and hasattr(features, "nnz"):
+        return {}  # sparse: never made dense
+    own = _attribute(call.model, "feature_names_in_")
+    own = [str(v) for v in own] if own is not None else []
+    if isinstance(features, np.ndarray) and features.dtype.names is None:
+        if features.ndim > 2:
+            return {}
+        width = 1 if features.ndim == 1 else features.shape[1]
+    elif isinstance(features, (list, tuple)) and features:
+        row = features[0]
+        width = len(row) if isinstance(row, (list, tuple, np.ndarray)) else 1
+    else:
+        width = -1
+    chosen = next((c for c in (own, names) if len(c) == width), ())
+    try:
+        return to_columns(features, names=tuple(chosen), ignore=ignore).data
+    except (DataError, TypeError, ValueError):
+        return {}
+
+
+def _outputs(
+    outputs: Mapping[str, object], model: object, positive: str | None
+) -> tuple[FloatArray | None, NDArray[Any] | None]:
+    scores: FloatArray | None = None
+    predictions: NDArray[Any] | None = None
+    classes = _attribute(model, "classes_")
+    for method, output in outputs.items():
+        if output is None or (
+            isinstance(output, (list, tuple))
+            and method in _SCORING
+            and (len(output) and isinstance(output[0], np.ndarray))
+        ):
+            continue  # multi-output: one matrix per output, watched when there is a convention
+        values = np.asarray(output)
+        if method in _SCORING and values.ndim in (1, 2) and values.dtype.kind == "f":
+            values = np.exp(values) if method == "predict_log_proba" else values
+            scores = _probabilities(values.astype(np.float64), classes, positive)
+            if scores is not None and scores.ndim == 2 and scores.shape[1] > 2:
+                known = _labels(classes, scores.shape[1])
+                predictions = (
+                    known[np.argmax(scores, axis=1)] if predictions is None else predictions
+                )
+        elif method in _DECIDING and values.ndim <= 2:
+            flat = values.reshape(-1) if values.ndim < 2 or values.shape[1] == 1 else None
+            if flat is not None:
+                classifier = classes is not None or values.dtype.kind not in "f"
+                predictions = category_keys(flat) if classifier else flat.astype(np.float64)
+    return scores, predictions
+
+
+def _labels(classes: Any, k: int) -> NDArray[Any]:
+    if classes is not None and len(classes) == k:
+        return category_keys(np.asarray(classes))
+    return np.array([str(i) for i in range(k)], dtype=object)
+
+
+def _probabilities(values: FloatArray, classes: Any, positive: str | None) -> FloatArray | None:
+    if values.size and not (np.nanmin(values) >= -1e-9 and np.nanmax(values) <= 1 + 1e-9):
+        return None
+    if values.ndim == 2 and values.shape[1] == 2 and positive is not None:
+        known = _labels(classes, 2).tolist()
+        if known.index(positive) == 0 if positive in known else False:
+            return np.ascontiguousarray(values[:, ::-1])
+    return values
+
+
+def _rows(scores: Any, predictions: Any, outputs: Iterable[object]) -> int | None:
+    for value in (predictions, scores):
+        if value is not None:
+            return len(value)
+    for output in outputs:
+        if isinstance(output, np.ndarray) and output.ndim:
+            return len(output)
+        if isinstance(output, (list, tuple)) and output:
+            first = output[0]
+            return len(first) if isinstance(first, np.ndarray) and first.ndim else len(output)
+        shape = getattr(output, "shape", None)
+        if isinstance(shape, tuple) and shape and isinstance(shape[0], int):
+            return shape[0]
+    return None
+
+
+def _attribute(model: object, name: str) -> Any:
+    """Return an attribute of the user's model; whatever its code raises means there is none."""
+    try:
+        return getattr(model, name, None)
+    except Exception:
+        return None
+
+
+def _by_hand(call: Captured, names: Sequence[str], ignore: Sequence[str]) -> Converted:
+    extra = dict(call.extra or {})
+    try:
+        table = to_columns(
+            {} if call.features is None else call.features, names=names, ignore=ignore
+        )
+        slices = to_columns(extra.get("slices") or {})
+        scores, predictions = extra.get("scores"), extra.get("predictions")
+        score = None if scores is None else np.asarray(scores, dtype=np.float64)
+        decided = None if predictions is None else np.asarray(predictions)
+        if decided is not None and decided.dtype.kind != "f":
+            decided = category_keys(decided)
+        lengths = [len(v) for v in (score, decided) if v is not None]
+        n = table.n if table.data else (lengths[0] if lengths else slices.n)
+        ids = extra.get("ids")
+        times = extra.get("event_times")
+        if any(length != n for length in lengths) or (ids is not None and len(ids) != n):
+            return Converted(None, "shape")
+        if (times is not None and len(times) != n) or (slices.data and slices.n != n):
+            return Converted(None, "shape")
+        if n == 0:
+            return Converted(None, "invalid_input")
+        return Converted(
+            Batch(
+                n,
+                table.data,
+                predictions=decided,
+                scores=score,
+                ids=None if ids is None else [str(i) for i in ids],
+                slices={k: category_keys(v) for k, v in slices.data.items()},
+                event_times=None if times is None else np.asarray(times, dtype=np.float64),
+                durations=None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9]),
+                sizes=np.array([n], dtype=np.int64),
+            )
+        )
+    except (DataError, TypeError, ValueError):
+        return Converted(None, "invalid_input")

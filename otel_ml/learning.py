@@ -1,0 +1,171 @@
+"""The first traffic in, a frozen reference out, where nobody gave one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from otel_ml.profile import Reference
+from otel_ml.profile.cells import category_key
+from otel_ml.types import Batch, ModelKey
+
+__all__ = ["Learner"]
+
+_KEPT: Final = 100_000  # rows held at most, whatever `learn_rows` says
+
+
+class Learner:
+    """Holds the first rows until they can become the reference.
+
+    Parameters
+    ----------
+    model
+        Name and version for the reference.
+    target
+        Rows that become the reference.
+    options
+        Keyword arguments of `Reference.build`.
+    """
+
+    def __init__(self, model: ModelKey, target: int, options: Mapping[str, Any]) -> None:
+        self.model = model
+        self.target = min(max(target, 1), _KEPT)
+        self.options = dict(options)
+        self.rows = 0
+        self._batches: list[Batch] = []
+        self._labels: dict[str, Any] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough rows were seen."""
+        return self.rows >= self.target
+
+    @property
+    def progress(self) -> float:
+        """Share of the rows seen, 0 to 1."""
+        return min(self.rows / self.target, 1.0)
+
+    def add(self, batch: Batch) -> None:
+        """Hold a batch; of a huge one only the first rows."""
+        room = _KEPT - self.rows
+        if batch.n > 0 and room > 0:
+            self._batches.append(batch)
+        self.rows += batch.n
+
+    def add_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
+        """Hold labels that come while learning."""
+        for key, label in zip(ids, labels, strict=True):
+            if len(self._labels) < _KEPT:
+                self._labels.setdefault(str(key), category_key(label))
+
+    def freeze(self) -> tuple[Reference, list[tuple[Batch, int]]]:
+        """Return the reference, and the batches that may still get labels."""
+        names = list(dict.fromkeys(n for b in self._batches for n in b.features))
+        features = {
+            n: _stack([b.features.get(n) for b in self._batches], self._sizes()) for n in names
+        }
+        slices = list(
+            dict.fromkeys(n for b in self._batches for n in b.slices if n not in features)
+        )
+        options: dict[str, Any] = {
+            "scores": self._all("scores"),
+            "predictions": self._all("predictions"),
+            "slices": {
+                n: _stack([b.slices.get(n) for b in self._batches], self._sizes()) for n in slices
+            },
+            **self.options,
+        }
+        options["sensitive"] = [
+            n for n in options.get("sensitive", ()) if n in features or n in slices
+        ]
+        labels = self._known_labels()
+        if labels is not None:
+            options["labels"] = labels
+        reference = Reference.build(
+            features,
+            model_name=self.model.name,
+            model_version=self.model.version,
+            source="traffic",
+            **options,
+        )
+        starts = np.cumsum([0, *self._sizes()])[:-1].tolist()
+        return reference, list(zip(self._batches, starts, strict=True))
+
+    def _sizes(self) -> list[int]:
+        return [b.n for b in self._batches]
+
+    def _all(self, name: str) -> Any:
+        parts = [getattr(b, name) for b in self._batches]
+        if not parts or any(p is None for p in parts):
+            return None
+        return np.concatenate(parts)
+
+    def _known_labels(self) -> Any:
+        """Return the labels of all rows, or None unless every one is known."""
+        ids = [i for b in self._batches for i in (b.ids or ())]
+        if len(ids) != sum(self._sizes()) or not all(i in self._labels for i in ids):
+            return None
+        return np.array([self._labels[i] for i in ids], dtype=object)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return target, options and held rows as plain JSON values."""
+        return {
+            "target": self.target,
+            "options": {k: v for k, v in self.options.items() if k != "predict"},
+            "labels": self._labels,
+            "batches": [
+                {
+                    "n": b.n,
+                    "features": {k: _plain(v) for k, v in b.features.items()},
+                    "slices": {k: _plain(v) for k, v in b.slices.items()},
+                    "predictions": None if b.predictions is None else _plain(b.predictions),
+                    "scores": None if b.scores is None else b.scores.tolist(),
+                    "ids": None if b.ids is None else list(b.ids),
+                }
+                for b in self._batches
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, model: ModelKey, data: Mapping[str, Any]) -> Learner:
+        """Return the learner that `to_json` wrote."""
+        learner = cls(model, int(data["target"]), data["options"])
+        learner._labels = dict(data["labels"])
+        for item in data["batches"]:
+            predictions = item["predictions"]
+            learner.add(
+                Batch(
+                    item["n"],
+                    {k: _array(v) for k, v in item["features"].items()},
+                    slices={k: _array(v) for k, v in item["slices"].items()},
+                    predictions=None if predictions is None else _array(predictions),
+                    scores=None if item["scores"] is None else np.array(item["scores"]),
+                    ids=item["ids"],
+                )
+            )
+        return learner
+
+
+def _stack(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
+    filled = [
+        np.full(n, None, dtype=object) if p is None else p
+        for p, n in zip(parts, sizes, strict=True)
+    ]
+    if any(p.dtype == object for p in filled):
+        filled = [p.astype(object) for p in filled]
+    return np.concatenate(filled)
+
+
+def _plain(column: Any) -> dict[str, Any]:
+    if column.dtype == object:
+        return {"object": [None if v is None else category_key(v) for v in column.tolist()]}
+    values = column.astype(np.float64)
+    return {"float": [None if not np.isfinite(v) else v for v in values.tolist()]}
+
+
+def _array(data: Mapping[str, Any]) -> Any:
+    if "object" in data:
+        return np.array(data["object"], dtype=object)
+    return np.array([np.nan if v is None else v for v in data["float"]], dtype=np.float64)

@@ -1,0 +1,333 @@
+"""A column of values in, one small cell number per value out: the maps all counting rests on.
+
+A *cell* is a quantile bin, a category, or a named defect (missing, unseen, …). The cells of a
+column are fixed by the reference, so counts of any two pieces of traffic can be added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_ml.stats.binning import quantile_edges
+from otel_ml.types import FloatArray, IntArray
+
+__all__ = [
+    "BELOW",
+    "CategoryCells",
+    "Cells",
+    "NumericCells",
+    "category_keys",
+    "fixed_cells",
+    "numeric_values",
+]
+
+BELOW: Final = "below_range"
+ABOVE: Final = "above_range"
+MISSING: Final = "missing"
+INFINITE: Final = "infinite"
+NOT_A_NUMBER: Final = "not_a_number"
+OTHER: Final = "other"
+UNSEEN: Final = "unseen"
+
+_MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in float64
+_RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
+_HASH_CHARS: Final = 12
+
+
+def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return a column as float64, and where it holds something that is no number at all.
+
+    Parameters
+    ----------
+    column
+        Shape ``(n,)``. Numbers, booleans, strings that parse as numbers, or None.
+
+    Returns
+    -------
+    values
+        Shape ``(n,)``; NaN where missing or not a number.
+    text
+        Shape ``(n,)``; True where the value is present and does not parse as a number.
+    """
+    if column.dtype.kind in "fiub":
+        return column.astype(np.float64), np.zeros(len(column), dtype=bool)
+    if column.dtype.kind in "mM":
+        values = column.astype("datetime64[ns]" if column.dtype.kind == "M" else "m8[ns]")
+        seconds = values.astype(np.int64).astype(np.float64) / 1e9
+        return np.where(np.isnat(values), np.nan, seconds), np.zeros(len(column), dtype=bool)
+    values = np.full(len(column), np.nan)
+    text = np.zeros(len(column), dtype=bool)
+    for i, item in enumerate(column.tolist()):
+        if item is None:
+            continue
+        try:
+            values[i] = float(item)
+        except OverflowError:  # an int too large for a float
+            values[i] = np.inf if item > 0 else -np.inf
+        except (TypeError, ValueError):
+            text[i] = str(item).strip().lower() not in {"", "none", "null", "na", "<na>", "nat"}
+    return values, text
+
+
+def category_key(item: object) -> str | None:
+    """Return the text under which a categorical value is counted, None where it is missing."""
+    if item is None:
+        return None
+    if isinstance(item, str):
+        return item[:200]
+    if isinstance(item, (bool, np.bool_)):
+        return str(bool(item))
+    if isinstance(item, (int, np.integer)):
+        return str(int(item))
+    if isinstance(item, (float, np.floating)):
+        number = float(item)
+        if number != number:
+            return None
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    text = str(item)[:200]
+    return None if text in {"<NA>", "NaT", "nan", "None"} else text
+
+
+def category_keys(column: NDArray[Any]) -> NDArray[Any]:
+    """Return the category keys of a column, shape ``(n,)``, object; None where missing."""
+    if column.dtype.kind in "fiub":  # few distinct values: convert each once
+        distinct, inverse = np.unique(column, return_inverse=True, equal_nan=True)
+        keys = np.array([category_key(item) for item in distinct.tolist()], dtype=object)
+        return np.asarray(keys[inverse.reshape(-1)])
+    cache: dict[object, str | None] = {}
+    out = np.empty(len(column), dtype=object)
+    for i, item in enumerate(column.tolist()):
+        try:
+            key = cache[item]
+        except (KeyError, TypeError):
+            key = category_key(item)
+            if len(cache) < 10_000 and isinstance(item, (str, int, float)):
+                cache[item] = key
+        out[i] = key
+    return out
+
+
+def fingerprint(key: str) -> str:
+    """Return the fingerprint under which a rare known category is remembered."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]
+
+
+@dataclass(frozen=True)
+class NumericCells:
+    """Cells of a numeric column: quantile bins, both ends, and the defects.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    bounds
+        ``[low, e1, …, high]``, strictly increasing, shape ``(B + 1,)``: cell 0 is below the range
+        the reference covers (its 0.1 and 99.9 percentiles), cells 1…B are its quantile bins
+        ``(bounds[i-1], bounds[i]]``, cell B + 1 is above. Three defect cells follow: missing,
+        infinite, not a number.
+    """
+
+    name: str
+    bounds: tuple[float, ...]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each cell."""
+        bins = [f"({a:g}, {b:g}]" for a, b in zip(self.bounds, self.bounds[1:], strict=False)]
+        return (BELOW, *bins, ABOVE, MISSING, INFINITE, NOT_A_NUMBER)
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return len(self.bounds) + 4
+
+    @property
+    def valid(self) -> int:
+        """Number of leading cells that hold numbers within float range."""
+        return len(self.bounds) + 1
+
+    def codes(self, column: NDArray[Any]) -> tuple[NDArray[np.uint8], FloatArray]:
+        """Return the cell of each value and the values themselves.
+
+        Parameters
+        ----------
+        column
+            Shape ``(n,)``, any dtype.
+
+        Returns
+        -------
+        codes
+            Shape ``(n,)``.
+        values
+            Shape ``(n,)``, float64; NaN where the value is missing, infinite or no number.
+        """
+        values, text = numeric_values(column)
+        codes = np.zeros(len(values), dtype=np.uint8)
+        for bound in self.bounds:  # compare and count: NaN and -inf stay at zero
+            codes += values > bound
+        finite = np.isfinite(values)
+        if not finite.all():
+            codes[np.isnan(values)] = self.valid
+            codes[np.isinf(values)] = self.valid + 1
+            codes[text] = self.valid + 2
+            values = np.where(finite, values, np.nan)
+        return codes, values
+
+    @classmethod
+    def build(cls, name: str, column: NDArray[Any], *, bins: int = 12) -> NumericCells:
+        """Return the cells of a reference column."""
+        values, _ = numeric_values(column)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return cls(name, (0.0, 1.0))
+        low, high = (float(v) for v in np.quantile(values, [0.001, 0.999], method="nearest"))
+        step = 1e-6 * (high - low) if high > low else max(abs(low), 1.0) * 1e-6
+        inner = [float(f"{e:.9g}") for e in quantile_edges(values, bins)]
+        low_bound = float(f"{low - step:.9g}")
+        top = high if high > low else high + step
+        kept = sorted({e for e in inner if low_bound < e < top})
+        return cls(name, (low_bound, *kept, float(top)))
+
+
+def fixed_cells(name: str, bounds: Sequence[float]) -> NumericCells:
+    """Return numeric cells whose bounds do not come from data, such as those of durations."""
+    return NumericCells(name, tuple(float(b) for b in bounds))
+
+
+@dataclass(frozen=True)
+class CategoryCells:
+    """Cells of a categorical column: its most frequent values, the other known ones, the defects.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    categories
+        Values with a cell of their own, most frequent first. Each is shared by at least *k* rows
+        of the reference.
+    rare
+        Fingerprints of known values without a cell of their own; they count as ``other``.
+    open_ended
+        True where values never seen in the reference are expected (too many to list): they count
+        as ``other`` as well.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    rare: frozenset[str] = frozenset()
+    open_ended: bool = False
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each cell."""
+        return (*self.categories, OTHER, UNSEEN, MISSING)
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return len(self.categories) + 3
+
+    @property
+    def valid(self) -> int:
+        """Number of leading cells that hold known values."""
+        return len(self.categories) + 1
+
+    @cached_property
+    def _index(self) -> dict[str | None, int]:
+        index: dict[str | None, int] = {c: i for i, c in enumerate(self.categories)}
+        index[None] = len(self.categories) + 2
+        return index
+
+    def codes(self, column: NDArray[Any]) -> tuple[NDArray[np.uint8], FloatArray | None]:
+        """Return the cell of each value, shape ``(n,)``; categories have no values to add up."""
+        distinct: dict[str | None, int] = {}
+        keys = category_keys(column)
+        out = np.empty(len(keys), dtype=np.uint8)
+        for i, key in enumerate(keys.tolist()):
+            code = distinct.get(key)
+            if code is None:
+                code = distinct[key] = self._code(key)
+            out[i] = code
+        return out, None
+
+    def _code(self, key: str | None) -> int:
+        code = self._index.get(key)
+        if code is not None:
+            return code
+        known = self.open_ended or (key is not None and fingerprint(key) in self.rare)
+        return len(self.categories) + (0 if known else 1)
+
+    @classmethod
+    def build(
+        cls, name: str, column: NDArray[Any], *, top: int = 16, min_group: int = 10
+    ) -> CategoryCells:
+        """Return the cells of a reference column.
+
+        Parameters
+        ----------
+        name
+            Name of the column.
+        column
+            Shape ``(n,)``.
+        top
+            Categories that get a cell of their own.
+        min_group
+            A category shared by fewer rows is never named.
+        """
+        counts: dict[str, int] = {}
+        for key in category_keys(column).tolist():
+            if key is not None:
+                counts[key] = counts.get(key, 0) + 1
+        ranked = sorted(counts, key=lambda k: (-counts[k], k))
+        named = tuple(k for k in ranked[:top] if counts[k] >= min_group)
+        rest = [k for k in ranked if k not in set(named)]
+        singletons = sum(counts[k] == 1 for k in rest)
+        # many values seen once: as many again are still to come (Good-Turing), so "unseen" is
+        # no defect in this column
+        open_ended = len(rest) > _RARE_LIMIT or singletons > 0.05 * max(sum(counts.values()), 1)
+        rare = frozenset() if open_ended else frozenset(fingerprint(k) for k in rest)
+        return cls(name, named, rare, open_ended)
+
+
+Cells = NumericCells | CategoryCells
+
+
+def moments(values: FloatArray) -> FloatArray:
+    """Return number, sum and sum of squares of the finite values, shape ``(3,)``."""
+    finite = values[~np.isnan(values)]
+    clipped = np.clip(finite, -_MOMENT_LIMIT, _MOMENT_LIMIT)
+    return np.array([len(clipped), clipped.sum(), np.square(clipped).sum()])
+
+
+def cells_to_json(cells: Cells) -> dict[str, Any]:
+    """Return cells as plain JSON values."""
+    if isinstance(cells, NumericCells):
+        return {"kind": "numeric", "name": cells.name, "bounds": list(cells.bounds)}
+    return {
+        "kind": "categorical",
+        "name": cells.name,
+        "categories": list(cells.categories),
+        "rare": sorted(cells.rare),
+        "open_ended": cells.open_ended,
+    }
+
+
+def cells_from_json(data: Mapping[str, Any]) -> Cells:
+    """Return the cells that `cells_to_json` wrote."""
+    if data["kind"] == "numeric":
+        return NumericCells(data["name"], tuple(float(b) for b in data["bounds"]))
+    return CategoryCells(
+        data["name"], tuple(data["categories"]), frozenset(data["rare"]), bool(data["open_ended"])
+    )
+
+
+def counts_of(codes: NDArray[np.uint8], size: int) -> IntArray:
+    """Return how many rows fell into each cell, shape ``(size,)``."""
+    return np.bincount(codes, minlength=size).astype(np.int64)

@@ -1,0 +1,150 @@
+"""A batch in, one cell code per row and source out, ready to be counted in any grouping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_ml.profile.cells import category_keys
+from otel_ml.profile.profile import Layout, Profile
+from otel_ml.profile.reference import PREDICTION, SCORE, Reference
+from otel_ml.types import Batch, FloatArray
+
+__all__ = ["Codes", "chunk_counts", "decisions", "encode", "top_score"]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Cell codes of a batch.
+
+    Parameters
+    ----------
+    codes
+        Shape ``(n, S)``; -1 where the batch says nothing about the source.
+    values
+        Finite values of numeric sources, NaN elsewhere, shape ``(n, S)``.
+    predictions
+        Predicted class keys, shape ``(n,)``, object, or None.
+    missing_features
+        Features of the reference that the batch does not have.
+    new_features
+        Features of the batch that the reference does not know.
+    """
+
+    codes: NDArray[np.int16]
+    values: FloatArray
+    predictions: NDArray[Any] | None
+    missing_features: tuple[str, ...] = ()
+    new_features: tuple[str, ...] = ()
+
+    def select(self, rows: NDArray[np.bool_]) -> Codes:
+        """Return the codes of some rows."""
+        kept = None if self.predictions is None else self.predictions[rows]
+        return Codes(
+            self.codes[rows], self.values[rows], kept, self.missing_features, self.new_features
+        )
+
+
+def top_score(reference: Reference, scores: FloatArray) -> FloatArray:
+    """Return the score that is watched: of the positive class, or of the top class, ``(n,)``."""
+    if scores.ndim == 1:
+        return scores
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    return scores[:, 1] if reference.task == "binary" else np.asarray(scores.max(axis=1))
+
+
+def decisions(reference: Reference, batch: Batch) -> NDArray[Any] | None:
+    """Return the predicted class keys of a batch, deriving them from scores where needed."""
+    if batch.predictions is not None:
+        if reference.task == "regression":
+            return batch.predictions
+        return category_keys(batch.predictions)
+    if batch.scores is None or reference.group_layout is None:
+        return None
+    classes = np.array(reference.group_layout.classes, dtype=object)
+    if batch.scores.ndim == 2 and batch.scores.shape[1] > 2:
+        top = np.argmax(batch.scores, axis=1)
+        return np.asarray(classes[np.minimum(top, len(classes) - 1)])
+    if len(classes) != 2:
+        return None
+    return np.asarray(classes[(top_score(reference, batch.scores) >= reference.threshold) * 1])
+
+
+def encode(reference: Reference, batch: Batch) -> Codes:
+    """Return the cell codes of a batch under a reference's layout."""
+    layout = reference.layout
+    shape = (batch.n, len(layout.sources))
+    codes = np.full(shape, -1, dtype=np.int16)
+    values = np.full(shape, np.nan)
+    predictions = decisions(reference, batch)
+    columns: dict[str, NDArray[Any]] = dict(batch.features)
+    if batch.scores is not None:
+        columns[SCORE] = top_score(reference, batch.scores)
+    if predictions is not None:
+        columns[PREDICTION] = predictions
+    absent = []
+    for j, cells in enumerate(layout.sources):
+        column = columns.get(cells.name)
+        if column is None:
+            if cells.name not in (SCORE, PREDICTION) and batch.features:
+                absent.append(cells.name)
+            continue
+        codes[:, j], found = cells.codes(column)
+        if found is not None:
+            values[:, j] = found
+    known = layout.index
+    return Codes(
+        codes,
+        values,
+        predictions,
+        tuple(absent),
+        tuple(name for name in batch.features if name not in known),
+    )
+
+
+def chunk_counts(
+    layout: Layout, codes: Codes, group: NDArray[np.int64], groups: int
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Count rows by group, source and cell, and add up their moments.
+
+    Parameters
+    ----------
+    layout
+        Sources and cells.
+    codes
+        Of a batch.
+    group
+        Group of each row, ``0 … groups - 1``, shape ``(n,)``.
+    groups
+        Number of groups.
+
+    Returns
+    -------
+    counts
+        Shape ``(groups, S, width)``.
+    moments
+        Shape ``(groups, S, 3)``.
+    """
+    s, width = len(layout.sources), layout.width
+    flat = (group[:, None] * s + np.arange(s)) * width + codes.codes
+    counts = np.bincount(flat[codes.codes >= 0], minlength=groups * s * width)
+    sums = np.zeros((groups, s, 3))
+    values = np.clip(codes.values, -1e100, 1e100)
+    finite = ~np.isnan(values)
+    filled = np.where(finite, values, 0.0)
+    for k, part in enumerate((finite.astype(np.float64), filled, np.square(filled))):
+        np.add.at(sums[:, :, k], group, part)
+    return counts.reshape(groups, s, width).astype(np.int64), sums
+
+
+def profile_of(reference: Reference, columns: Mapping[str, NDArray[Any]]) -> Profile:
+    """Return the profile of a table of features under a reference's layout."""
+    n = len(next(iter(columns.values()))) if columns else 0
+    codes = encode(reference, Batch(n, columns))
+    counts, sums = chunk_counts(reference.layout, codes, np.zeros(n, dtype=np.int64), 1)
+    return Profile(reference.layout, counts[0], sums[0])
