@@ -144,7 +144,7 @@ class Engine:
     def observe_labels(
         self, ids: Sequence[str], labels: Sequence[Any], *, at: float | None = None
     ) -> None:
-        """Take labels, with any delay and in any order.
+        """Take labels, with any delay and in any order; the next evaluation uses them.
 
         Parameters
         ----------
@@ -169,8 +169,6 @@ class Engine:
             return
         assert self.state is not None
         self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels], self.rows)
-        if self.state.pending_labels() >= EVALUATION_ROWS:
-            self._evaluate(self.state, self.clock.time() if at is None else at)
 
     def evaluate(self, now: float | None = None) -> list[Change]:
         """Evaluate what is pending and return the changes since the last call.

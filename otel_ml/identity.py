@@ -94,7 +94,7 @@ def resolve(model: object, settings: Settings) -> tuple[ModelKey, Source]:
     source
         ``given``, ``configuration``, ``load_path`` or ``class``.
     """
-    if isinstance(model, ModelKey):
+    if type(model) is ModelKey:
         return _given(model, settings), "given"
     stem = loaded_from(model)
     classes = class_names(model)

@@ -102,7 +102,6 @@ class State:
         self._moments = np.zeros((len(names), 3))
         self._label_rows = np.full(len(names), -1, dtype=np.int64)
         self.pending_rows = 0
-        self._pending_labels = 0
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -112,10 +111,6 @@ class State:
     def pending(self) -> bool:
         """Tell whether anything waits for an evaluation."""
         return bool(self._pending.any())
-
-    def pending_labels(self) -> int:
-        """Return the joined labels that wait for an evaluation."""
-        return self._pending_labels
 
     def calls(self, batch: Batch) -> bool:
         """Count the calls of a batch; tell whether the latency baseline could be complete."""
@@ -249,7 +244,6 @@ class State:
                 self._pending[i, 1] += int(matrix.sum()) - right
                 if self._label_rows[i] < 0:
                     self._label_rows[i] = first
-            self._pending_labels += int(fresh.sum())
 
     def _remember(self, counted: IntArray, joined: Sequence[Joined[Waiting]], actual: Any) -> None:
         calibration = np.zeros((_SCORE_BINS, 2), dtype=np.int64)
@@ -320,7 +314,6 @@ class State:
         self._moments[:] = 0
         self._label_rows[:] = -1
         self.pending_rows = 0
-        self._pending_labels = 0
         return counts
 
     def to_json(self) -> dict[str, Any]:
@@ -339,12 +332,7 @@ class State:
             "windows": self.windows.to_json(),
             "latency": self.latency.tolist(),
             "latency_sum": self.latency_sum,
-            "latency_stream": next(
-                (s.logs.tolist() for s in self.streams if s.monitor == LATENCY), None
-            ),
-            "latency_law": next(
-                (s.law.tolist() for s in self.streams if s.monitor == LATENCY), None
-            ),
+            "latency_stream": self._latency_json(),
             "sizes": [[k, v] for k, v in self.sizes.items()],
             "failures": dict(self.failures),
             "join": self.join.to_json(),
@@ -356,32 +344,32 @@ class State:
                 "moments": self._moments.tolist(),
                 "label_rows": self._label_rows.tolist(),
                 "rows": self.pending_rows,
-                "labels": self._pending_labels,
             },
         }
+
+    def _latency_json(self) -> dict[str, Any] | None:
+        """Return the stream of the latency, which no reference can give back."""
+        for s in self.streams:
+            if s.monitor == LATENCY and s.yes is not None:
+                return {"law": s.law.tolist(), "logs": s.logs.tolist(), "slow": s.yes.tolist()}
+        return None
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Take up what `to_json` wrote."""
         if data["latency_stream"] is not None:
             self.latency_known = True
+            held = {k: np.array(v) for k, v in data["latency_stream"].items()}
+            labels = _LATENCY_CELLS.labels
+            law, logs, slow = held["law"], held["logs"], held["slow"]
             self._watch(
-                Stream(
-                    LATENCY,
-                    "latency",
-                    LATENCY,
-                    LATENCY,
-                    "calls",
-                    np.array(data["latency_law"]),
-                    np.array(data["latency_stream"]),
-                    _LATENCY_CELLS.labels,
-                ),
+                Stream(LATENCY, "latency", LATENCY, LATENCY, "calls", law, logs, labels, yes=slow),
                 0,
             )
         self.detector.restore(data["detector"])
         self.incidents.restore(data["incidents"])
-        h, held = self.history, data["history"]
-        h.counts[:], h.moments[:], h.rows[:] = held["counts"], held["moments"], held["rows"]
-        h.taken = int(held["taken"])
+        h, past = self.history, data["history"]
+        h.counts[:], h.moments[:], h.rows[:] = past["counts"], past["moments"], past["rows"]
+        h.taken = int(past["taken"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
         self.latency[:] = data["latency"]
@@ -396,7 +384,7 @@ class State:
         pending = data["pending"]
         self._pending[:], self._moments[:] = pending["counts"], pending["moments"]
         self._label_rows[:] = pending["label_rows"]
-        self.pending_rows, self._pending_labels = int(pending["rows"]), int(pending["labels"])
+        self.pending_rows = int(pending["rows"])
 
 
 def _number(value: Any) -> float:

@@ -306,7 +306,10 @@ class Stream:
     cells
         Names of the source's cells.
     defect
-        Which data defect it counts (``missing``, ``unseen``, …), or "" for a change of any shape.
+        Which data defect it counts (``missing``, ``unseen``, …), or "".
+    yes
+        Cells that answer yes where the question is about a rate, shape ``(cells,)``; None where it
+        is about a change of any shape.
     """
 
     monitor: str
@@ -318,6 +321,27 @@ class Stream:
     logs: FloatArray
     cells: tuple[str, ...]
     defect: str = ""
+    yes: NDArray[np.bool_] | None = None
+
+    def asked(self, counts: NDArray[Any]) -> FloatArray:
+        """Return counts, or a law, over the answers of the stream's question.
+
+        Parameters
+        ----------
+        counts
+            Counts per cell of the source, shape ``(…, cells)`` or wider.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(…, 2)``, no and yes, for a question about a rate; else ``(…, used cells)``.
+        """
+        used = self.law > 0
+        held = counts[..., : len(self.law)].astype(np.float64)
+        if self.yes is None:
+            return np.asarray(held[..., used])
+        yes = held[..., self.yes & used].sum(axis=-1)
+        return np.stack([held[..., used].sum(axis=-1) - yes, yes], axis=-1)
 
     @property
     def key(self) -> str:

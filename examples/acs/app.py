@@ -1,6 +1,6 @@
 """Serve the model: in, people as JSON; out, the probability that each has work, and a decision.
 
-    MODEL_PATH=model.joblib uvicorn app:app
+MODEL_PATH=model.joblib uvicorn app:app
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ app = FastAPI(title="Employment", lifespan=lifespan)
 
 def matrix(payload: dict[str, Any]) -> NDArray[np.float64]:
     """Return the rows of a request as numbers in the model's column order; null is missing."""
-    rows = payload["rows"] if "rows" in payload else [payload]
+    rows = payload.get("rows", [payload])
     try:
         values = [[row[name] for name in COLUMNS] for row in rows]
         return np.array(values, dtype=np.float64).reshape(len(rows), len(COLUMNS))

@@ -1,4 +1,4 @@
-"""What the trained model and its server share: the columns, reading them, the feature store's step."""
+"""What training and serving share: the columns, reading them, the feature store's step."""
 
 from __future__ import annotations
 

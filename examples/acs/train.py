@@ -2,11 +2,11 @@
 
     python train.py OUTPUT_FOLDER
 
-``model.joblib`` is the good model and ``model-v2.joblib`` one that should never have been rolled out:
-its training data had most people without work removed to "balance" them, and nobody corrected
-the scores, so everybody looks more likely to be employed. ``training.npz`` holds what a monitor needs to
-know of the training data: features, labels, out-of-fold scores (the model's scores on rows it was
-fitted to would flatter it), and how much the score depends on each feature.
+``model.joblib`` is the good model and ``model-v2.joblib`` one that should never have been rolled
+out: its training data had most people without work removed to "balance" them, and nobody corrected
+the scores, so everybody looks more likely to be employed. ``training.npz`` holds what a monitor
+needs to know of the training data: features, labels, out-of-fold scores (the model's scores on
+rows it was fitted to would flatter it), and how much the score depends on each feature.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def build(seed: int) -> Any:
 def sensitivity(
     model: Any, features: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return by how much the score moves, on average, when a column is shuffled, shape (columns,)."""
+    """Return how far the score moves, on average, when a column is shuffled, shape (columns,)."""
     base = model.predict_proba(features)[:, 1]
     moved = []
     for column in range(features.shape[1]):

@@ -1,7 +1,7 @@
 """``otel-ml demo``: in, the arguments; out, an exit code.
 
 0: every fault was found and rightly named, nothing else was, and the counts are exact. 1: not so,
-and what was not is said. 2: it could not run. 130: interrupted.
+and what was not is said; or it could not run.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from otel_ml.demo.run import Options
     from otel_ml.demo.run import run as run_demo
-    from otel_ml.errors import OtelMlError
 
     to_stdout = args.json == "-"
     out = sys.stderr if to_stdout else sys.stdout
@@ -87,12 +86,6 @@ def run(args: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         outcome = run_demo(options, out)
-    except OtelMlError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the server was stopped", file=sys.stderr)
-        return 130
     finally:
         signal.signal(signal.SIGTERM, before)
     if to_stdout:

@@ -1,6 +1,6 @@
 """The card of an incident: in, the incident and the telemetry around it; out, HTML.
 
-It answers in this order: what changed, since when, how much it hurts, what to do, and why we think so.
+It answers in this order: what changed, since when, how much it hurts, what to do, and why.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def title(incident: Incident) -> str:
 
 def key(*entries: tuple[str, str]) -> str:
     """Return a legend of (class, label) entries."""
-    drawn = "".join(f'<span><i class="{kind}"></i>{escape(label)}</span>' for kind, label in entries)
+    drawn = "".join(
+        f'<span><i class="{kind}"></i>{escape(label)}</span>' for kind, label in entries
+    )
     return f'<div class="key">{drawn}</div>'
 
 
@@ -64,7 +66,8 @@ def card(incident: Incident, outcome: Outcome, telemetry: Telemetry, width: floa
     return (
         f'<article class="card incident">{_title(incident, number)}'
         f"<div>{_story(incident, finding)}{_next(incident)}</div>"
-        f"<div>{_picture(incident, outcome, finding, telemetry, width)}{_why(incident)}</div></article>"
+        f"<div>{_picture(incident, outcome, finding, telemetry, width)}{_why(incident)}</div>"
+        "</article>"
     )
 
 
@@ -79,7 +82,8 @@ def _title(incident: Incident, number: int | None) -> str:
     state = "open" if incident.closed is None else "closed"
     return (
         f"<header>{dot}<h3>{escape(title(incident))}</h3>"
-        f'<span class="badge {level}">{level}</span>{paged}<span class="badge">{state}</span></header>'
+        f'<span class="badge {level}">{level}</span>{paged}'
+        f'<span class="badge">{state}</span></header>'
     )
 
 
@@ -97,8 +101,11 @@ def _story(incident: Incident, finding: Finding | None) -> str:
         entries.append(("In truth", "No fault was injected that accounts for this."))
     if len(incident.members) > 1:
         entries.append(("Also shown by", ", ".join(_member(one) for one in incident.members[1:6])))
-    entries.append(("Harm", incident.harm))
-    told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in entries if told)
+    if incident.harm != incident.effect:
+        entries.append(("Harm", incident.harm))
+    told = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in entries if told
+    )
     return f"<dl>{told}</dl>"
 
 
@@ -106,7 +113,8 @@ def _since(incident: Incident) -> str:
     if incident.change_row is None:
         return f"found at row {incident.opened_row:,}"
     said = f"row {incident.change_row:,}"
-    if incident.change_lower is not None and incident.change_upper is not None:
+    known = incident.change_lower is not None and incident.change_upper is not None
+    if known and incident.change_lower != incident.change_upper:
         said += f" (between {incident.change_lower:,} and {incident.change_upper:,})"
     return f"{said}, found at row {incident.opened_row:,}"
 
@@ -119,7 +127,8 @@ def _member(member: str) -> str:
 def _next(incident: Incident) -> str:
     if not incident.next_step:
         return ""
-    return f'<div class="next"><b>Next step.</b> {escape(incident.next_step)} {_runbook(incident)}</div>'
+    told = f"{escape(incident.next_step)} {_runbook(incident)}"
+    return f'<div class="next"><b>Next step.</b> {told}</div>'
 
 
 def _runbook(incident: Incident) -> str:
@@ -134,7 +143,9 @@ def _runbook(incident: Incident) -> str:
 def _why(incident: Incident) -> str:
     ranked = "".join(_cause(entry) for entry in incident.causes[:4])
     facts = "".join(f'<li class="for">{escape(fact)}</li>' for fact in incident.evidence_for)
-    facts += "".join(f'<li class="against">{escape(fact)}</li>' for fact in incident.evidence_against)
+    facts += "".join(
+        f'<li class="against">{escape(fact)}</li>' for fact in incident.evidence_against
+    )
     drawn = f'<h4>Likely causes</h4><ul class="causes">{ranked}</ul>' if ranked else ""
     return drawn + (f'<ul class="facts">{facts}</ul>' if facts else "")
 

@@ -11,9 +11,10 @@ from typing import Final
 
 from otel_ml.demo import svg
 
-__all__ = ["Band", "Bar", "Interval", "Stretch", "intervals", "over_rows", "shares", "timeline"]
+__all__ = ["Band", "Bar", "Interval", "Stretch", "intervals", "over_rows", "shares"]
 
 SMALL_TEXT: Final = 11.0
+SHOWN_LABELS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,68 +105,6 @@ class Interval:
     marked: bool = False
 
 
-def timeline(
-    evidence: Band,
-    threshold: float | None,
-    faults: Sequence[Stretch],
-    incidents: Sequence[Stretch],
-    years: Sequence[Stretch],
-    rows: int,
-    width: float,
-) -> str:
-    """Return evidence over rows between the faults above and the incidents below.
-
-    Parameters
-    ----------
-    evidence
-        Evidence, log10.
-    threshold
-        The budget, log10, or None where it is not known.
-    faults, incidents, years
-        What lasted from when to when.
-    rows
-        Rows in all.
-    width
-        Width of the drawing; labels give way when it is small.
-    """
-    narrow = width < 600
-    left, right, top, plot = 40.0, width - 12.0, 34.0, 190.0 if narrow else 210.0
-    high = max([(threshold or 1.0) * 1.6, *evidence.values], default=1.0)
-    # Once far over the budget, by how much no longer matters; the budget must stay readable.
-    high = min(high, 3 * threshold) if threshold else high
-    frame = svg.Frame(svg.Scale(0, rows, left, right), svg.Scale(0, high, top + plot, top))
-    lanes = _lanes(incidents, frame.x, right)
-    foot = top + plot + 14
-    height = foot + 20 * (max(lanes, default=0) + 1) + 34
-
-    marks = svg.ticks(0, high, 4)
-    parts = [frame.grid(marks, [f"{mark:g}" for mark in marks])]
-    for number, fault in enumerate(faults, start=1):
-        start, end = frame.x(fault.start), frame.x(fault.end)
-        parts.append(svg.rect(start, top, end - start, foot - top + 4, "wash", tip=fault.tip))
-        middle = (start + end) / 2
-        parts.append(svg.circle(middle, 20, 9, "fault-dot", tip=fault.tip))
-        parts.append(svg.text(middle, 24, str(number), "dot middle"))
-    points = frame.curve(evidence.rows, evidence.values)
-    if points:
-        base = [(points[0][0], frame.y(0)), (points[-1][0], frame.y(0))]
-        parts += [svg.area(points, base, "now-area"), svg.line(points, "now-line")]
-    if threshold is not None:
-        at = frame.y(threshold)
-        parts.append(svg.rule(left, at, right, at, "limit"))
-        parts.append(svg.text(left + 5, at - 5, "the budget", "limit-text"))
-    parts.append(svg.rule(left, top + plot, right, top + plot, "axis"))
-    for one, lane in zip(incidents, lanes, strict=True):
-        start, end, y = frame.x(one.start), frame.x(one.end), foot + 20 * lane
-        parts.append(svg.rect(start, y, max(end - start, 4), 12, one.kind, tip=one.tip, round_=3))
-        if start > right - len(one.label) * SMALL_TEXT * svg.GLYPH:
-            parts.append(svg.text(start - 4, y + 10, one.label, "small end"))
-        else:
-            parts.append(svg.text(max(end, start + 4) + 4, y + 10, one.label, "small"))
-    parts.append(_years(years, frame.x, height - 28))
-    return svg.document(width, height, parts, "Evidence, faults and incidents over rows")
-
-
 def over_rows(
     bands: Sequence[Band],
     faults: Sequence[Stretch],
@@ -242,6 +181,7 @@ def shares(bars: Sequence[Bar], width: float, *, label: str) -> str:
     slot = (right - left) / max(len(bars), 1)
     half = min(slot * 0.38, 26)
     longest = max((len(bar.label) for bar in bars), default=0)
+    every = -(-len(bars) // SHOWN_LABELS)
     slanted = longest * SMALL_TEXT * svg.GLYPH > slot - 2
     for place, bar in enumerate(bars):
         middle = left + slot * (place + 0.5)
@@ -250,7 +190,8 @@ def shares(bars: Sequence[Bar], width: float, *, label: str) -> str:
             tip = f"{bar.label}: {share * 100:.1f} % ({who})"
             at = frame.y(share)
             parts.append(svg.rect(middle + shift, at, half - 1, top + plot - at, kind, tip=tip))
-        parts.append(_cell_label(middle, top + plot + 14, bar.label, slanted))
+        if place % every == 0 or not _is_range(bar.label):
+            parts.append(_cell_label(middle, top + plot + 14, bar.label, slanted))
     parts.append(svg.rule(left, top + plot, right, top + plot, "axis"))
     foot = 12 + longest * SMALL_TEXT * svg.GLYPH * 0.7 if slanted else 22
     return svg.document(width, top + plot + foot, parts, f"Distribution of {label}")
@@ -272,7 +213,8 @@ def intervals(groups: Sequence[Interval], width: float, *, label: str) -> str:
     low, high = min(every, default=0.0), max(every, default=1.0)
     pad = 0.08 * ((high - low) or 1.0)
     longest = max((len(group.label) for group in groups), default=0)
-    left = min(longest * 12 * svg.GLYPH + 16, width * 0.4)
+    # Codes are mostly capitals, which are wider than the mean glyph.
+    left = min(longest * 12 * svg.GLYPH * 1.25 + 16, width * 0.4)
     top, step = 8.0, 24.0 if len(groups) > 3 else 34.0
     bottom = top + step * len(groups)
     frame = svg.Frame(
@@ -288,35 +230,16 @@ def intervals(groups: Sequence[Interval], width: float, *, label: str) -> str:
         parts.append(svg.text(left - 10, y + 4, group.label, "name end"))
         parts.append(svg.rule(frame.x(group.lower), y, frame.x(group.upper), y, f"{kind}-span"))
         if group.was is not None:
-            parts.append(svg.circle(frame.x(group.was), y, 4, "was-dot", tip=f"before: {group.was:.3f}"))
+            parts.append(
+                svg.circle(frame.x(group.was), y, 4, "was-dot", tip=f"before: {group.was:.3f}")
+            )
         parts.append(svg.circle(frame.x(group.value), y, 4.5, f"{kind}-dot", tip=tip))
     parts.append(frame.foot(marks, [f"{mark:g}" for mark in marks]))
     return svg.document(width, bottom + 24, parts, f"{label} by group")
 
 
-def _lanes(stretches: Sequence[Stretch], x: svg.Scale, right: float) -> list[int]:
-    """Return a lane for each, such that bars and their labels do not overlap."""
-    free: list[float] = []
-    lanes = []
-    for one in stretches:
-        label = len(one.label) * SMALL_TEXT * svg.GLYPH + 12
-        start, end = x(one.start), max(x(one.end), x(one.start) + 4) + label
-        if x(one.start) > right - label:
-            start, end = x(one.start) - label, x(one.end)
-        lane = next((n for n, until in enumerate(free) if until <= start), len(free))
-        free[lane : lane + 1] = [end]
-        lanes.append(lane)
-    return lanes
-
-
-def _years(years: Sequence[Stretch], x: svg.Scale, y: float) -> str:
-    parts = []
-    for number, year in enumerate(years):
-        start, end = x(year.start), x(year.end)
-        kind = "year" if number % 2 == 0 else "year alt"
-        parts.append(svg.rect(start, y, end - start, 18, kind, tip=year.tip))
-        parts.append(svg.text((start + end) / 2, y + 13, year.label, "small middle"))
-    return "".join(parts)
+def _is_range(label: str) -> bool:
+    return "–" in label
 
 
 def _cell_label(x: float, y: float, label: str, slanted: bool) -> str:

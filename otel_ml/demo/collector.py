@@ -1,4 +1,4 @@
-"""What happened: in, the telemetry and the faults as injected; out, incidents, matched with them."""
+"""What happened: in, the telemetry and the faults as injected; out, incidents and matches."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def read_people(folder: Path, *, rows: int, seed: int) -> People:
         chosen.append(rng.permutation(of_year)[:share])
     order = np.concatenate(chosen)[:rows]
     return People(
-        features=table[np.ix_(order, [names.index(name) for name in COLUMNS])],
+        features=table[order][:, [names.index(name) for name in COLUMNS]],
         labels=table[order, names.index("employed")].astype(np.int64),
         years=year[order],
     )

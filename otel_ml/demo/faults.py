@@ -1,4 +1,4 @@
-"""The faults: in, a row number and clean rows; out, what is wrong there and the rows as they arrive.
+"""The faults: in, row numbers and clean rows; out, what is wrong there, and what arrives.
 
 The timeline is data. A fault changes the rows (`Fault.corrupt`), the labels (`Fault.mislabel`), or
 something outside of them (`Fault.action`), which the replay carries out when it reaches the row.
@@ -34,9 +34,7 @@ def _unchanged_rows(features: FloatArray, rng: np.random.Generator) -> FloatArra
     return features
 
 
-def _unchanged_labels(
-    features: FloatArray, labels: IntArray, rng: np.random.Generator
-) -> IntArray:
+def _unchanged_labels(features: FloatArray, labels: IntArray, rng: np.random.Generator) -> IntArray:
     return labels
 
 
@@ -130,22 +128,22 @@ TIMELINE: Final = (
         corrupt=_new_marital_status,
     ),
     Fault(
-        cause="score_shift",
-        target="score",
-        start=17_500,
-        end=19_000,
-        title="Bad roll-out",
-        story="A retrained model is rolled out whose scores are too high, and is rolled back later.",
-        action="roll_out",
-    ),
-    Fault(
         cause="subgroup_performance_drop",
         target="SEX=2",
-        start=21_000,
-        end=23_000,
+        start=17_000,
+        end=19_000,
         title="Wrong for women only",
         story="For 45 % of the women (SEX = 2) the opposite of what the survey says comes true.",
         mislabel=_flip_women,
+    ),
+    Fault(
+        cause="score_shift",
+        target="score",
+        start=21_500,
+        end=23_000,
+        title="Bad roll-out",
+        story="A retrained model with too high scores is rolled out, and is rolled back later.",
+        action="roll_out",
     ),
     Fault(
         cause="latency_increase",

@@ -1,4 +1,4 @@
-"""The verdict: in, what was done and what was found; out, whether they agree, as objects and as JSON.
+"""The verdict: in, what was done and what was found; out, whether they agree, also as JSON.
 
 The JSON shape ``otel-ml/demo/1`` is described in docs/reference/demo-json.md. Keys are added, never
 renamed or removed, under one schema name.

@@ -1,4 +1,4 @@
-"""The reference of the demo's model: in, ``training.npz`` as written by train.py; out, its profile."""
+"""The reference of the demo's model: in, ``training.npz`` of train.py; out, its profile."""
 
 from __future__ import annotations
 

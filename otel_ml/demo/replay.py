@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,6 +20,7 @@ import numpy as np
 
 from otel_ml.demo.data import COLUMNS, People
 from otel_ml.demo.faults import TIMELINE, Fault, phases
+from otel_ml.demo.late_labels import LateLabels
 from otel_ml.errors import OtelMlError
 from otel_ml.types import FloatArray
 
@@ -28,7 +29,6 @@ __all__ = ["Actions", "Passage", "Replay", "ReplayError", "ReplayLog"]
 SINGLES: Final = 0.88
 """Share of the calls that carry one row; it never changes, or latency would change with it."""
 BATCH_ROWS: Final = (10, 50)
-LABEL_BLOCK: Final = 25
 REQUEST_LIMIT: Final = 30.0
 
 
@@ -94,45 +94,6 @@ class ReplayLog:
     ended: float = 0.0
 
 
-class _Labels:
-    """Appends the labels of rows that are `delay` rows old to ``labels.jsonl``."""
-
-    def __init__(self, path: Path, delay: int, rows: int) -> None:
-        self._delay = delay
-        self._ids: list[str | None] = [None] * rows
-        self._values = np.zeros(rows, dtype=np.int64)
-        self._next = 0
-        self._file = path.open("a", encoding="utf-8")
-
-    def expect(self, start: int, values: Sequence[int]) -> None:
-        self._values[start : start + len(values)] = values
-
-    def answered(self, start: int, ids: Sequence[str | None]) -> None:
-        self._ids[start : start + len(ids)] = ids
-
-    def release(self, sent: int, *, all_of_them: bool = False) -> int:
-        """Write the labels that are due, in blocks; return how many."""
-        due = sent if all_of_them else sent - self._delay
-        if due - self._next < (1 if all_of_them else LABEL_BLOCK):
-            return 0
-        now = round(time.time(), 3)
-        lines = [
-            json.dumps({"model": None, "id": name, "label": int(value), "time": now}) + "\n"
-            for name, value in zip(
-                self._ids[self._next : due], self._values[self._next : due], strict=True
-            )
-            if name is not None
-        ]
-        self._next = due
-        # One write of whole lines, so that a reader never sees a torn one at a block's end.
-        self._file.write("".join(lines))
-        self._file.flush()
-        return len(lines)
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class Replay:
     """Sends people to a server.
 
@@ -184,7 +145,7 @@ class Replay:
         self._timeline = timeline
         self._pace = rows_per_second
         self._clients = clients
-        self._labels = _Labels(state_dir / "labels.jsonl", label_delay, len(people))
+        self._labels = LateLabels(state_dir / "labels.jsonl", label_delay, len(people))
         self._lock = threading.Lock()
         self._failed: BaseException | None = None
 

@@ -1,4 +1,4 @@
-"""The page for people: in, the outcome of a run and its telemetry; out, one self-contained HTML file."""
+"""The page for people: in, the outcome of a run and its telemetry; out, one HTML file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from otel_ml.demo.charts import Stretch
 from otel_ml.demo.collector import Finding
 from otel_ml.demo.outcome import Outcome
 from otel_ml.demo.telemetry import Telemetry
+from otel_ml.demo.timeline import timeline
 from otel_ml.semconv import attributes as attr
 from otel_ml.semconv import metrics as metric
 
@@ -69,9 +70,10 @@ def _head(outcome: Outcome) -> str:
         f'<p class="eyebrow"><b>otel-ml demo</b> · model {escape(str(outcome.model["name"]))}</p>'
         f"<h1>{escape(_headline(outcome))}</h1>"
         f'<p class="lead">A model that was trained on {outcome.model["rows"]:,} people of 2015 and '
-        f"is right about {outcome.model['accuracy'] * 100:.0f} % of them served {outcome.log.rows:,} "
-        f"real people of 2016 to 2018 in {minutes}. Six things went wrong on the way. Nobody set a "
-        "threshold: the only setting is how many false incidents are put up with, "
+        f"is right about {outcome.model['accuracy'] * 100:.0f} % of them served "
+        f"{outcome.log.rows:,} real people of 2016 to 2018 in {minutes}. "
+        "Six things went wrong on the way. Nobody set a threshold: the only setting is how many "
+        "false incidents are put up with, "
         f"{outcome.budget['false_incidents']} in {escape(_per(outcome))}.</p>"
     )
 
@@ -87,12 +89,14 @@ def _tiles(outcome: Outcome) -> str:
     early = sum(one.paged for one in outcome.before_first)
     named = sum(one.cause_named and one.target_named for one in outcome.findings)
     exact = outcome.counts.predictions == outcome.log.rows
+    quiet = f"pages in {outcome.first_fault_row:,} rows before the first fault"
+    counted = f"predictions counted of {outcome.log.rows:,} sent"
     tiles = (
         (f"{named} / {len(outcome.findings)}", "faults found and rightly named",
          named == len(outcome.findings)),
         (median, "until a fault is found, at the median", bool(found)),
-        (str(early), f"pages in {outcome.first_fault_row:,} rows before the first fault", not early),
-        (f"{outcome.counts.predictions:,}", f"predictions counted of {outcome.log.rows:,} sent", exact),
+        (str(early), quiet, not early),
+        (f"{outcome.counts.predictions:,}", counted, exact),
         (f"{outcome.counts.labels:,}", f"late labels joined of {outcome.log.labels:,} sent",
          outcome.counts.labels == outcome.log.labels),
     )  # fmt: skip
@@ -141,15 +145,15 @@ def _timeline(outcome: Outcome, telemetry: Telemetry, years: Sequence[Stretch]) 
     band = views.evidence(telemetry, openings)
     drawn = "".join(
         f'<div class="{kind}">'
-        + charts.timeline(band, limit, _faults(outcome), incidents, years, outcome.log.rows, width)
+        + timeline(band, limit, _faults(outcome), incidents, years, outcome.log.rows, width)
         + "</div>"
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
     )
     return (
         "<h2>What happened</h2>"
-        '<p class="note">All monitors of the model add up to one number, evidence that something has '
-        "changed (log10, so 3 means a thousand to one). It crosses one line, the budget. An incident opens "
-        "there, and what it has explained is not counted again.</p>"
+        '<p class="note">All monitors of the model add up to one number, evidence that something '
+        "has changed (log10, so 3 means a thousand to one). It crosses one line, the budget. An "
+        "incident opens there, and what it has explained is not counted again.</p>"
         '<div class="card">'
         + key(
             ("now", "evidence"),
@@ -225,14 +229,17 @@ def _for_whom(outcome: Outcome, telemetry: Telemetry) -> str:
             for one in telemetry.series(metric.ML_FAIRNESS_SCORE)
         }
     )
-    every = [group for name in names for group in views.groups(telemetry, name, row, before, marked)]
+    every = [
+        group for name in names for group in views.groups(telemetry, name, row, before, marked)
+    ]
     wide = charts.intervals(every, WIDE, label="Accuracy")
     narrow = charts.intervals(every, NARROW, label="Accuracy")
     drawn = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
     return (
         "<h2>For whom</h2>"
-        '<p class="note">Accuracy in each group with its interval, when the labels of one group were wrong; '
-        "the hollow dot is where it was before. Groups too small to say anything about are left out.</p>"
+        '<p class="note">Accuracy in each group with its interval, when the labels of one group '
+        "were wrong; the hollow dot is where it was before. Groups too small to say anything about "
+        "are left out.</p>"
         f'<div class="card">{drawn if every else _empty()}</div>'
     )
 
@@ -262,7 +269,7 @@ def _health(outcome: Outcome, telemetry: Telemetry) -> str:
         f'<div class="tile {kind}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
         for value, label, kind in tiles
     )
-    return f'<h2>Is monitoring itself alive?</h2><div class="tiles" style="margin-top:14px">{drawn}</div>'
+    return f'<h2>Is monitoring itself alive?</h2><div class="tiles close">{drawn}</div>'
 
 
 def _foot() -> str:

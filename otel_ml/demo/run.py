@@ -12,16 +12,17 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
-from otel_ml.demo import collector, report, server
+from otel_ml.demo import collector, report, workspace
 from otel_ml.demo.charts import Stretch
 from otel_ml.demo.data import COLUMNS, People, example_folder, read_people
 from otel_ml.demo.faults import TOTAL_ROWS
 from otel_ml.demo.outcome import Counts, Outcome
 from otel_ml.demo.reference import MODEL_NAME, prepare_reference
 from otel_ml.demo.replay import Replay, ReplayLog
-from otel_ml.demo.server import Paths, Server
+from otel_ml.demo.server import Server
 from otel_ml.demo.telemetry import Telemetry
 from otel_ml.demo.terminal import Terminal
+from otel_ml.demo.workspace import Paths
 from otel_ml.emit import Receiver
 from otel_ml.errors import ConfigError
 from otel_ml.semconv import attributes as attr
@@ -87,7 +88,7 @@ def run(options: Options, out: TextIO) -> Outcome:
             "--otlp-endpoint needs --receiver-port",
             remedy="Give the port to which that Collector forwards.",
         )
-    server.check_installed()
+    workspace.check_installed()
     began = time.monotonic()
     terminal = Terminal(out, TOTAL_ROWS)
     seconds: dict[str, float] = {}
@@ -97,14 +98,14 @@ def run(options: Options, out: TextIO) -> Outcome:
 
     terminal.wait("training the model on people of 2015")
     with _timed(seconds, "train"):
-        model: dict[str, Any] = {"name": MODEL_NAME, **server.train(paths, options.seed)}
+        model: dict[str, Any] = {"name": MODEL_NAME, **workspace.train(paths, options.seed)}
     terminal.step(
         f"trained on {model['rows']:,} people of 2015, right about {model['accuracy'] * 100:.1f} %",
         seconds["train"],
     )
     with _timed(seconds, "reference"):
         prepare_reference(paths.training, paths.reference)
-        server.write_config(paths)
+        workspace.write_config(paths)
     size = paths.reference.stat().st_size / 1024
     terminal.step(f"reference profile of the training data: {size:,.0f} kB", seconds["reference"])
 
@@ -117,9 +118,7 @@ def run(options: Options, out: TextIO) -> Outcome:
         served = Server(paths, options.otlp_endpoint or receiver.endpoint, traces=collected)
         with _timed(seconds, "start"):
             stack.enter_context(served)
-        terminal.step(
-            f"opentelemetry-instrument uvicorn app:app   {served.url}", seconds["start"]
-        )
+        terminal.step(f"opentelemetry-instrument uvicorn app:app   {served.url}", seconds["start"])
         replay = Replay(
             people,
             served.address,
@@ -183,7 +182,7 @@ def judge(
     return Outcome(
         seed=options.seed,
         model=model,
-        budget=server.BUDGET,
+        budget=workspace.BUDGET,
         log=log,
         counts=Counts(_predictions(telemetry), _joined(telemetry), dropped),
         findings=findings,
@@ -244,9 +243,7 @@ def _predictions(telemetry: Telemetry) -> int:
 
 
 def _joined(telemetry: Telemetry) -> int:
-    return int(
-        telemetry.total(metric.ML_LABELS, {attr.ML_LABEL_STATE: attr.MlLabelState.JOINED})
-    )
+    return int(telemetry.total(metric.ML_LABELS, {attr.ML_LABEL_STATE: attr.MlLabelState.JOINED}))
 
 
 def _write(outcome: Outcome, telemetry: Telemetry, people: People, options: Options) -> None:
@@ -265,7 +262,7 @@ def _keep(terminal: Terminal, served: Server, receiver: Receiver, people: People
         f"  curl -i {served.url}/predict -H 'content-type: application/json' -d '{json.dumps(row)}'"
     )
     terminal.say("Tell it the truth later, by the x-prediction-id of the answer:")
-    terminal.say(f"  OTEL_ML_STATE_DIR={served.paths.state} otel-ml label --id ID --label 1")
+    terminal.say(f"  otel-ml label ID 1 --state {served.paths.state}")
     terminal.say("Ctrl-C ends it.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:

@@ -272,5 +272,3 @@ def _value(value: AnyValue) -> Value:
     if kind == "double_value":
         return value.double_value
     return value.string_value
-
-

@@ -112,7 +112,8 @@ class Terminal:
         self._count("labels", log.labels, "sent", counts.labels, "joined")
         early = sum(one.paged for one in outcome.before_first)
         self._mark(
-            not early, f"{early} pages in the {outcome.first_fault_row:,} rows before the first fault"
+            not early,
+            f"{early} pages in the {outcome.first_fault_row:,} rows before the first fault",
         )
         for problem in outcome.problems:
             self.say(f"  {self._paint('✗', 'red')} {problem}")
@@ -126,7 +127,8 @@ class Terminal:
         name = self._paint(title(one), "bold")
         since = f", since row {one.change_row:,}" if one.change_row is not None else ""
         self.say(f"{self._at(one.opened_row)} {head}  {name} ({one.severity}, {paged}{since})")
-        for label, content in (("", one.effect), ("harm: ", one.harm), ("next: ", one.next_step)):
+        harm = "" if one.harm == one.effect else one.harm
+        for label, content in (("", one.effect), ("harm: ", harm), ("next: ", one.next_step)):
             if content:
                 self.say(f"{'':<28}{self._paint(label, 'dim')}{content}")
 

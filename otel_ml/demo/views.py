@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -28,11 +29,8 @@ __all__ = [
 SHOWN_CELLS: Final = 12
 OFTEN_ENOUGH: Final = 0.002
 LATENCY_STRETCH_ROWS: Final = 500
-SPECIAL: Final[Mapping[str, str]] = {
-    attr.MlFeatureCell.BELOW_RANGE: "below range",
-    attr.MlFeatureCell.ABOVE_RANGE: "above range",
-    attr.MlFeatureCell.NOT_A_NUMBER: "not a number",
-}
+OUT_OF_RANGE: Final = frozenset({attr.MlFeatureCell.BELOW_RANGE, attr.MlFeatureCell.ABOVE_RANGE})
+SPECIAL: Final[Mapping[str, str]] = {attr.MlFeatureCell.NOT_A_NUMBER: "not a number"}
 
 
 def evidence(telemetry: Telemetry, openings: Sequence[tuple[float, float]]) -> Band:
@@ -89,7 +87,7 @@ def latency(telemetry: Telemetry) -> list[Band]:
             edges.append(row)
     where: list[float] = []
     found: dict[float, list[float]] = {0.5: [], 0.95: []}
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         window = telemetry.window(metric.ML_INFERENCE_DURATION, {}, first, last)
         if window is None:
             continue
@@ -122,6 +120,10 @@ def cells(telemetry: Telemetry, feature: str, first: float, last: float) -> list
         was.update(zip(names, counts.tolist(), strict=True))
         if numbers is not None and numbers[0] == bounds:
             now.update(zip(names, numbers[1].tolist(), strict=True))
+        # These rows are in the histogram's first and last bucket already.
+        for outside in OUT_OF_RANGE:
+            now.pop(outside, None)
+            was.pop(outside, None)
     coded = sorted((set(now) | set(was)) - set(names), key=_code)
     return _bars([*names, *coded], was, now)
 
@@ -230,8 +232,16 @@ def _whole(
 
 
 def _bins(bounds: tuple[float, ...]) -> list[str]:
-    inner = [f"{low:.4g}–{high:.4g}" for low, high in zip(bounds, bounds[1:], strict=False)]
-    return [f"≤ {bounds[0]:.4g}", *inner, f"> {bounds[-1]:.4g}"] if bounds else ["all"]
+    if not bounds:
+        return ["all"]
+    said = [_edge(bound, bounds[-1] - bounds[0]) for bound in bounds]
+    inner = [f"{low}–{high}" for low, high in pairwise(said)]
+    return [f"≤ {said[0]}", *inner, f"> {said[-1]}"]
+
+
+def _edge(bound: float, span: float) -> str:
+    """Return an edge as people write it: what is nothing beside the whole span is 0."""
+    return "0" if abs(bound) < span * 1e-4 else f"{bound:.4g}"
 
 
 def _bars(names: list[str], was: Mapping[str, float], now: Mapping[str, float]) -> list[Bar]:

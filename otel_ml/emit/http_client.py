@@ -38,8 +38,8 @@ __all__ = ["HttpClient"]
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _REFUSED: Final = frozenset({400, 413, 415, 422})
-_RESPONSE_BYTES: Final = 4 * 1024 * 1024
-_MESSAGE_CHARACTERS: Final = 200
+_RESPONSE_BYTES: Final = 64 * 1024
+_MESSAGE_BYTES: Final = 200
 
 
 class HttpClient:
@@ -98,18 +98,21 @@ class HttpClient:
         self._session.close()
 
     def _read(self, response: requests.Response, deadline: float) -> Answer:
-        body = bytearray()
-        for chunk in response.iter_content(8192):
-            body += chunk
-            if len(body) > _RESPONSE_BYTES:
-                return Answer("failed", message="the response is larger than 4 MiB")
-            if time.monotonic() > deadline:
-                return Answer("retry", message="the response did not arrive in time")
         code = response.status_code
-        if 200 <= code < 300:
+        accepted = 200 <= code < 300
+        body = bytearray()
+        # A byte at a time: a larger step would wait for all of it, however slowly it drips.
+        for chunk in response.iter_content(1):
+            body += chunk
+            if not accepted and len(body) >= _MESSAGE_BYTES:
+                break
+            if len(body) > _RESPONSE_BYTES:
+                return Answer("failed", message=f"the answer is over {_RESPONSE_BYTES} bytes")
+            if time.monotonic() > deadline:
+                return Answer("retry", message="the answer did not arrive in time")
+        if accepted:
             return self._accepted(bytes(body), response.headers.get("content-type", ""))
-        said = bytes(body[:_MESSAGE_CHARACTERS]).decode("utf-8", "replace")
-        message = f"HTTP {code} {response.reason}: {said}"
+        message = f"HTTP {code} {response.reason}: {bytes(body).decode('utf-8', 'replace')}"
         if code in _RETRYABLE:
             return Answer("retry", message=message, retry_after=_retry_after(response.headers))
         return Answer("refused" if code in _REFUSED else "failed", message=message)
@@ -154,4 +157,4 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARACTERS]}"
+    return f"{type(error).__name__}: {str(error)[:_MESSAGE_BYTES]}"

@@ -5,17 +5,12 @@ It listens on the loopback interface and keeps a bounded number of requests of e
 
 from __future__ import annotations
 
-import gzip
-import logging
 import threading
-import zlib
-from collections import deque
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
@@ -29,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from otel_ml.emit.otlp_server import Queue, Server
 from otel_ml.emit.readings import (
     Attributes,
     add_buckets,
@@ -41,43 +37,9 @@ from otel_ml.types import Buckets
 
 __all__ = ["Receiver"]
 
-_MAX_BYTES: Final = 16 * 1024 * 1024
 _KEPT_REQUESTS: Final = 10_000
-_log = logging.getLogger(__name__)
 
 Kept = TypeVar("Kept", bound=Message)
-
-
-class _Signal(Generic[Kept]):
-    """The requests of one signal."""
-
-    def __init__(
-        self,
-        request: type[Kept],
-        response: type[Message],
-        keep: int,
-        listener: Callable[[Kept], None] | None,
-    ) -> None:
-        self.request = request
-        self.response = response
-        self.listener = listener
-        self.kept: deque[Kept] = deque(maxlen=keep)
-        self.discarded = 0
-
-    def take(self, body: bytes, lock: threading.Condition) -> bytes:
-        message = self.request()
-        message.ParseFromString(body)
-        with lock:
-            if len(self.kept) == self.kept.maxlen:
-                self.discarded += 1
-            self.kept.append(message)
-            lock.notify_all()
-        if self.listener is not None:
-            try:
-                self.listener(message)
-            except Exception:
-                _log.exception("a listener of the receiver failed")
-        return self.response().SerializeToString()
 
 
 class Receiver:
@@ -103,20 +65,17 @@ class Receiver:
         on_traces: Callable[[ExportTraceServiceRequest], None] | None = None,
     ) -> None:
         self._changed = threading.Condition()
-        self._metrics = _Signal(
+        self._metrics = Queue(
             ExportMetricsServiceRequest, ExportMetricsServiceResponse, keep, on_metrics
         )
-        self._logs = _Signal(ExportLogsServiceRequest, ExportLogsServiceResponse, keep, on_logs)
-        self._traces = _Signal(
-            ExportTraceServiceRequest, ExportTraceServiceResponse, keep, on_traces
-        )
-        signals: dict[str, _Signal[Any]] = {
+        self._logs = Queue(ExportLogsServiceRequest, ExportLogsServiceResponse, keep, on_logs)
+        self._traces = Queue(ExportTraceServiceRequest, ExportTraceServiceResponse, keep, on_traces)
+        signals: dict[str, Queue[Any]] = {
             "/v1/metrics": self._metrics,
             "/v1/logs": self._logs,
             "/v1/traces": self._traces,
         }
-        attributes = {"signals": signals, "changed": self._changed}
-        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), attributes))
+        self._server = Server(("127.0.0.1", port), signals, self._changed)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="otel-ml-receiver", daemon=True
         )
@@ -219,78 +178,6 @@ class Receiver:
     ) -> None:
         self.close()
 
-    def _copy(self, signal: _Signal[Kept]) -> list[Kept]:
+    def _copy(self, signal: Queue[Kept]) -> list[Kept]:
         with self._changed:
             return list(signal.kept)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    # Closing waits for nobody: a client may keep its connection open.
-    block_on_close = False
-
-
-class _Handler(BaseHTTPRequestHandler):
-    signals: ClassVar[dict[str, _Signal[Any]]]
-    changed: ClassVar[threading.Condition]
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-    # Headers and body leave in one segment; otherwise every answer waits for a delayed ACK.
-    wbufsize = -1
-
-    def do_POST(self) -> None:
-        """Take one export request."""
-        stated = self.headers.get("content-length", "")
-        length = int(stated) if stated.isdecimal() else -1
-        if length < 0:
-            self._refuse(411, "a content-length is needed")
-            return
-        if length > _MAX_BYTES:
-            self._refuse(413, f"more than {_MAX_BYTES} bytes")
-            return
-        body = self.rfile.read(length)
-        signal = self.signals.get(self.path)
-        kind = self.headers.get_content_type()
-        if signal is None:
-            self._refuse(404, "not one of " + ", ".join(self.signals))
-        elif kind != "application/x-protobuf":
-            self._refuse(415, f"{kind} is not application/x-protobuf")
-        else:
-            try:
-                answer = signal.take(self._plain(body), self.changed)
-            except OverflowError:
-                self._refuse(413, f"more than {_MAX_BYTES} bytes")
-            except (DecodeError, OSError, EOFError, zlib.error, LookupError) as error:
-                self._refuse(400, f"{type(error).__name__}: {error}")
-            else:
-                self._answer(200, "application/x-protobuf", answer)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write no access log to standard error."""
-        _log.debug(format, *args)
-
-    def _plain(self, body: bytes) -> bytes:
-        encoding = (self.headers.get("content-encoding") or "identity").lower()
-        if encoding == "identity":
-            return body
-        if encoding not in ("gzip", "deflate"):
-            raise LookupError(f"content-encoding {encoding}")
-        inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-        plain = inflate.decompress(body, _MAX_BYTES + 1)
-        if len(plain) > _MAX_BYTES:
-            raise OverflowError
-        if not inflate.eof:
-            raise gzip.BadGzipFile("the body is cut short")
-        return plain
-
-    def _refuse(self, code: int, reason: str) -> None:
-        self.close_connection = True
-        self._answer(code, "text/plain; charset=utf-8", reason.encode())
-
-    def _answer(self, code: int, kind: str, body: bytes) -> None:
-        self.send_response(code)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()

@@ -78,10 +78,12 @@ def describe(
     }
     if scaled := _scaled(moments, before):
         facts |= scaled
-    if stream.defect or stream.monitor in ("performance", "latency", "errors"):
-        bad = stream.logs[-1] > 0
-        facts["before"] = round(float(stream.law[bad].sum()), 5)
-        facts["after"] = round(float(counts[bad].sum() / max(n, 1.0)), 5)
+    if stream.yes is not None:
+        facts["before"] = round(float(stream.law[stream.yes & used].sum() / stream.law.sum()), 5)
+        facts["after"] = round(float(counts[stream.yes & used].sum() / max(n, 1.0)), 5)
+        if stream.monitor == "latency":
+            facts["typical_before"] = labels[int(np.searchsorted(np.cumsum(p), 0.5))]
+            facts["typical_after"] = labels[int(np.searchsorted(np.cumsum(q), 0.5))]
         return facts
     number, total, squares = (float(v) for v in moments)
     if number >= 2 and not math.isnan(before[0]):
@@ -155,7 +157,10 @@ def sentence(stream: Stream, facts: Mapping[str, Any]) -> str:
         who = "all rows" if name == "performance" else name
         return f"the error rate for {who} is {facts['after']:.1%} (reference {facts['before']:.1%})"
     if stream.monitor == "latency":
-        return f"{facts['after']:.0%} of calls are much slower than the first ones were"
+        return (
+            f"{facts['after']:.0%} of calls are much slower than the first ones were: the typical "
+            f"one takes {facts['typical_after']} s, {facts['typical_before']} s before"
+        )
     if stream.monitor == "errors":
         return f"{facts['after']:.1%} of calls fail"
     if facts.get("unit"):

@@ -14,6 +14,13 @@ Sensitivities: TypeAlias = Mapping[str, float]
 
 _HARMLESS_SCORE: Final = 0.005  # mean change of the score below which drift is only recorded
 _CRITICAL_ERRORS: Final = 0.10
+_DEFECTS: Final = {
+    "missing": "without {}",
+    "unseen": "with a value of {} the model never learned",
+    "out_of_range": "far outside what the model learned of {}",
+    "infinite": "with an infinite {}",
+    "not_a_number": "with text in place of {}",
+}
 
 
 def assess(
@@ -42,7 +49,8 @@ def assess(
         worst = max(by_family["performance"], key=lambda m: m.effect["after"] - m.effect["before"])
         rise = float(worst.effect["after"] - worst.effect["before"])
         severity: Severity = "critical" if rise >= _CRITICAL_ERRORS else "warning"
-        return Harm("error_rate", rise, f"{worst.text}: {100 * rise:+.1f} points"), severity, True
+        text = f"{100 * rise:.1f} more errors in every hundred predictions: {worst.text}"
+        return Harm("error_rate", rise, text), severity, True
     if "latency" in by_family:
         first = by_family["latency"][0]
         share = float(first.effect["after"])
@@ -60,8 +68,9 @@ def assess(
         first = by_family["quality"][0]
         # how the model takes a defect is not known; what it does not use at all cannot hurt
         harmless = first.target in sensitivity and sensitivity[first.target] < _HARMLESS_SCORE
-        text = first.text + ("; the model hardly uses it" if harmless else "")
         share = float(first.effect["after"])
+        text = f"{share:.0%} of rows are scored {_DEFECTS[first.defect].format(first.target)}"
+        text += "; the model hardly uses it" if harmless else ""
         return Harm("defective_rows", share, text), "info" if harmless else "warning", not harmless
     if estimate is None:
         return Harm("unknown", None, "the model's sensitivity is not known"), "warning", True

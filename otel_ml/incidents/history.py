@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from otel_ml.types import FloatArray, IntArray
+from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["ChangePoint", "History"]
 
+_PRIOR_ROWS: Final = 200.0
 _DROP: Final = 3.0  # log-likelihood lost at the ends of the change point's interval (about 95 %)
 
 
@@ -87,33 +88,49 @@ class History:
             late, source
         ].sum(axis=0)
 
-    def change_point(self, source: int, law: FloatArray) -> ChangePoint:
-        """Estimate where one source left its reference law.
+    def change_point(self, source: int, stream: Stream) -> ChangePoint:
+        """Estimate where a stream left its reference law.
 
-        The generalised likelihood ratio of "the law changed to its own empirical one at row *t*",
-        over the evaluations kept.
+        The likelihood of "one law before row *t*, another one from there on" over the evaluations
+        kept, with both laws at their best; the one before is held near the reference, so that a
+        lasting difference too small to matter is not taken for the change.
 
         Parameters
         ----------
         source
-            Its position.
-        law
-            Reference law, shape ``(cells,)``; cells of probability zero are ignored.
+            Position of the counted source.
+        stream
+            What is asked of its counts.
         """
         order = self._order()
+        held = stream.asked(self.counts[order, source])
+        # evaluations that counted nothing here cannot tell when
+        seen = held.sum(axis=1) > 0
+        order, held = order[seen], held[seen]
         if not len(order):
             return ChangePoint(0, 0, 0)
-        used = law > 0
-        held = self.counts[order, source, : len(law)][:, used].astype(np.float64)
-        after = np.cumsum(held[::-1], axis=0)[::-1]
-        n = after.sum(axis=1, keepdims=True)
-        p = law[used] / law[used].sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = after * np.log(after / (n * p))
-        gain = np.nansum(terms, axis=1)
-        # every free cell gains half a unit by chance, at every candidate alike: no penalty needed
+        total = held.sum(axis=0)
+        before = np.cumsum(held, axis=0) - held
+        p = stream.asked(stream.law)
+        p = p / p.sum()
+        gain = _fit(before, _PRIOR_ROWS * p) + _fit(total - before, 1e-9 * p)
         best = int(np.argmax(gain))
         near = np.flatnonzero(gain >= gain[best] - _DROP)
         rows = self.rows[order, source]
         upper = int(rows[min(int(near[-1]) + 1, len(rows) - 1)])
         return ChangePoint(int(rows[best]), int(rows[near[0]]), max(upper, int(rows[best])))
+
+
+def _fit(counts: FloatArray, prior: FloatArray) -> FloatArray:
+    """Return the log-likelihood of counts under their own law, smoothed by `prior` rows.
+
+    Parameters
+    ----------
+    counts
+        Shape ``(candidates, cells)``.
+    prior
+        Rows per cell added for the law, shape ``(cells,)``.
+    """
+    rows = counts + prior
+    law = rows / rows.sum(axis=1, keepdims=True)
+    return np.asarray((counts * np.log(np.maximum(law, 1e-300))).sum(axis=1))

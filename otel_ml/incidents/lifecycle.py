@@ -24,7 +24,7 @@ from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Evidence", "Incidents"]
 
-_RECOVERY: Final = 6.9  # log 1000: how much better "back at the reference" must explain the rows
+_RECOVERY: Final = 13.8  # a million to one: how much better "back to normal" must explain rows
 _SLACK_ROWS: Final = 100  # two evaluations: change points this close are one change
 _LEARN_ROWS: Final = 500  # rows over which the law of an open incident is still learned
 _KEPT: Final = 200  # closed incidents remembered
@@ -203,7 +203,7 @@ class Incidents:
 
     def _change(self, stream: int) -> ChangePoint:
         info = self.streams[stream]
-        return self.history.change_point(self.sources[info.source], info.law)
+        return self.history.change_point(self.sources[info.source], info)
 
     def _home(self, stream: int, change: ChangePoint) -> int | None:
         """Return the open incident a stream belongs to: the same change, or its consequence."""
@@ -345,15 +345,12 @@ class Incidents:
     def _follow(self, stream: int, recovery: _Recovery, evidence: Evidence) -> None:
         info = self.streams[stream]
         source = self.sources[info.source]
-        counts = evidence.counts[source, : len(info.law)]
-        n = int(counts[info.law > 0].sum())
-        if n == 0:
+        counts = info.asked(evidence.counts[source])
+        if not counts.any():
             return
-        recovery.rows += n
-        used = info.law > 0
-        p = info.law[used] / info.law[used].sum()
-        q = recovery.law[used]
-        recovery.level = max(recovery.level + float((counts[used] * np.log(p / q)).sum()), 0.0)
+        recovery.rows += int(counts.sum())
+        p, q = _normal(info.asked(info.law)), recovery.law
+        recovery.level = max(recovery.level + float((counts * np.log(p / q)).sum()), 0.0)
         if recovery.level == 0.0 and recovery.rows <= _LEARN_ROWS:
             since, _ = self.history.since(source, recovery.start)
             recovery.law = _law(info, since)
@@ -400,6 +397,8 @@ def _total(shares: FloatArray) -> float:
 
 def _law(info: Stream, counts: IntArray) -> FloatArray:
     """Return the law during an incident, smoothed towards the reference by five rows."""
-    counts = np.where(info.law > 0, counts[: len(info.law)], 0).astype(np.float64)
-    mixed = counts + 5 * info.law / max(float(info.law.sum()), 1e-12)
-    return np.asarray(np.maximum(mixed / max(float(mixed.sum()), 1e-12), 1e-9))
+    return _normal(info.asked(counts) + 5 * _normal(info.asked(info.law)))
+
+
+def _normal(law: FloatArray) -> FloatArray:
+    return np.asarray(np.maximum(law / max(float(law.sum()), 1e-12), 1e-9))

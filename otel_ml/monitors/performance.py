@@ -61,4 +61,5 @@ def performance(reference: Reference, min_effect: float) -> Iterator[Stream]:
             np.array([1 - rate, rate]),
             logs,
             _CELLS,
+            yes=np.array([False, True]),
         )

@@ -58,6 +58,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             logs = np.repeat(pair[:, :1], cells.size, axis=1)
             logs[:, where] = pair[:, 1:]
             law = smoothed(counts)
+            yes = np.isin(np.arange(cells.size), where)
             yield Stream(
-                "data_quality", "quality", name, name, "rows", law, logs, cells.labels, defect
+                "data_quality", "quality", name, name, "rows", law, logs, cells.labels, defect, yes
             )

@@ -64,11 +64,16 @@ def latency(cells: NumericCells, baseline: IntArray) -> Stream:
     pair = rate_increments(min(seen + _TOLERATED_SLOW, 0.5))
     logs = np.where(slow, pair[:, 1:], pair[:, :1])
     law = (baseline + 0.5) / (baseline.sum() + 0.5 * cells.size)
-    return Stream("latency", "latency", LATENCY, LATENCY, "calls", law, logs, cells.labels)
+    return Stream(
+        "latency", "latency", LATENCY, LATENCY, "calls", law, logs, cells.labels, yes=slow
+    )
 
 
 def call_errors() -> Stream:
     """Return the stream that asks whether more than one call in fifty fails."""
     logs = rate_increments(_TOLERATED_ERRORS)
     law = np.array([1 - _TOLERATED_ERRORS, _TOLERATED_ERRORS])
-    return Stream("errors", "latency", ERRORS, ERRORS, "calls", law, logs, ("ok", "failed"))
+    failed = np.array([False, True])
+    return Stream(
+        "errors", "latency", ERRORS, ERRORS, "calls", law, logs, ("ok", "failed"), yes=failed
+    )

@@ -10,6 +10,7 @@ from typing import Final
 __all__ = [
     "DEPLOYMENT_ENVIRONMENT_NAME",
     "ERROR_TYPE",
+    "ML_APPLICATION_INSTANCE_ID",
     "ML_CLIENT_PSEUDONYM",
     "ML_DROP_REASON",
     "ML_ESTIMATE_BOUND",
@@ -187,6 +188,9 @@ ML_MODEL_VERSION: Final = "ml.model.version"
 
 ML_TASK: Final = "ml.task"
 """What the model predicts."""
+
+ML_APPLICATION_INSTANCE_ID: Final = "ml.application.instance.id"
+"""The service instance id that the application itself has set."""
 
 ML_DROP_REASON: Final = "ml.drop.reason"
 """Why something was not monitored."""

@@ -110,13 +110,11 @@ class _LiveCheck:
             yield Finding(
                 "improvement", "schema_url_mismatch", "scope", name, "schema_url", message
             )
-        sent = _attributes(resource.resource.attributes)
-        for key in self.registry.groups["ml.resource"].at_level("required"):
-            if key not in sent:
-                message = f"required attribute {key} is missing"
-                yield Finding(
-                    "violation", "required_attribute_not_present", "resource", name, key, message
-                )
+        group = self.registry.groups["ml.resource"]
+        # Attributes of others are theirs; of ours, and of those we need, everything is compared.
+        known = set(group.at_level("required"))
+        ours = [a for a in resource.resource.attributes if _is_ours(a.key) or a.key in known]
+        yield from carried("resource", name, group.attributes, ours)
 
     def _metric(self, metric: Any) -> Iterator[Finding]:
         definition = self.registry.metrics.get(metric.name)
@@ -178,7 +176,7 @@ class _LiveCheck:
         if scope.startswith(_SCOPE):
             message = "no span of our own: attributes go on the server's"
             yield Finding("violation", "unexpected_span", "span", span.name, scope, message)
-        ours = [a for a in span.attributes if a.key.startswith(_NAMESPACE)]
+        ours = [a for a in span.attributes if _is_ours(a.key)]
         if ours:
             refs = self.registry.groups["ml.server.span"].attributes
             yield from carried("span", span.name, refs, ours)
@@ -192,7 +190,11 @@ def _event(scope: Any, record: Any) -> bool:
     # A record without an event name and without our attributes is a line of the diagnostic log.
     if record.event_name:
         return _ours(scope, record.event_name)
-    return any(a.key.startswith(_NAMESPACE) for a in record.attributes)
+    return any(_is_ours(a.key) for a in record.attributes)
+
+
+def _is_ours(key: str) -> bool:
+    return key.startswith(_NAMESPACE)
 
 
 def _attributes(attributes: Any) -> dict[str, Any]:

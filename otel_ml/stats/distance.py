@@ -7,14 +7,16 @@ the result is NaN there. Cells without counts are fine.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from otel_ml.errors import DataError
-from otel_ml.stats.special import chi2_sf, xlogy
-from otel_ml.types import FloatArray, IntArray
+from otel_ml.stats._counts import defined, pair, shares
+from otel_ml.stats.chi_square import ChiSquare, chi_square
+from otel_ml.stats.special import xlogy
+from otel_ml.types import FloatArray
 
 __all__ = [
     "ChiSquare",
@@ -28,24 +30,6 @@ __all__ = [
 ]
 
 PSI_PSEUDO_COUNT: Final = 0.5
-
-
-class ChiSquare(NamedTuple):
-    """Result of `chi_square`; all three have the shape of the leading axes.
-
-    Parameters
-    ----------
-    statistic
-        Pearson's statistic.
-    dof
-        Degrees of freedom.
-    p_value
-        Probability of a statistic at least as large when nothing has changed.
-    """
-
-    statistic: FloatArray
-    dof: IntArray
-    p_value: FloatArray
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> FloatArray:
@@ -83,12 +67,12 @@ def psi(reference: ArrayLike, current: ArrayLike) -> FloatArray:
     >>> round(float(psi([50, 50], [80, 20])), 4)
     0.4063
     """
-    p, q = _pair(reference, current)
+    p, q = pair(reference, current)
     n, m = p.sum(axis=-1), q.sum(axis=-1)
     cells = p.shape[-1]
     p = (p + PSI_PSEUDO_COUNT) / (n + PSI_PSEUDO_COUNT * cells)[..., None]
     q = (q + PSI_PSEUDO_COUNT) / (m + PSI_PSEUDO_COUNT * cells)[..., None]
-    return _defined(np.sum((q - p) * np.log(q / p), axis=-1), n, m)
+    return defined(np.sum((q - p) * np.log(q / p), axis=-1), n, m)
 
 
 def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> FloatArray:
@@ -122,11 +106,11 @@ def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> FloatArray:
     >>> float(jensen_shannon([1, 0], [0, 1]))
     1.0
     """
-    p, q, n, m = _shares(reference, current)
+    p, q, n, m = shares(reference, current)
     r = (p + q) / 2
     terms = xlogy(p, p) + xlogy(q, q) - 2 * xlogy(r, r)
     divergence = np.sum(terms, axis=-1) / (2 * np.log(2))
-    return _defined(np.sqrt(np.clip(divergence, 0.0, 1.0)), n, m)
+    return defined(np.sqrt(np.clip(divergence, 0.0, 1.0)), n, m)
 
 
 def hellinger(reference: ArrayLike, current: ArrayLike) -> FloatArray:
@@ -157,9 +141,9 @@ def hellinger(reference: ArrayLike, current: ArrayLike) -> FloatArray:
     >>> float(hellinger([1, 0], [0, 1]))
     1.0
     """
-    p, q, n, m = _shares(reference, current)
+    p, q, n, m = shares(reference, current)
     squares = np.sum((np.sqrt(p) - np.sqrt(q)) ** 2, axis=-1) / 2
-    return _defined(np.sqrt(np.clip(squares, 0.0, 1.0)), n, m)
+    return defined(np.sqrt(np.clip(squares, 0.0, 1.0)), n, m)
 
 
 def total_variation(reference: ArrayLike, current: ArrayLike) -> FloatArray:
@@ -191,8 +175,8 @@ def total_variation(reference: ArrayLike, current: ArrayLike) -> FloatArray:
     >>> round(float(total_variation([50, 50], [80, 20])), 6)
     0.3
     """
-    p, q, n, m = _shares(reference, current)
-    return _defined(np.clip(np.sum(np.abs(p - q), axis=-1) / 2, 0.0, 1.0), n, m)
+    p, q, n, m = shares(reference, current)
+    return defined(np.clip(np.sum(np.abs(p - q), axis=-1) / 2, 0.0, 1.0), n, m)
 
 
 def ks_binned(reference: ArrayLike, current: ArrayLike) -> FloatArray:
@@ -225,9 +209,9 @@ def ks_binned(reference: ArrayLike, current: ArrayLike) -> FloatArray:
     >>> round(float(ks_binned([50, 50], [80, 20])), 6)
     0.3
     """
-    p, q, n, m = _shares(reference, current)
+    p, q, n, m = shares(reference, current)
     gaps = np.abs(np.cumsum(p, axis=-1) - np.cumsum(q, axis=-1))
-    return _defined(np.clip(gaps.max(axis=-1, initial=0.0), 0.0, 1.0), n, m)
+    return defined(np.clip(gaps.max(axis=-1, initial=0.0), 0.0, 1.0), n, m)
 
 
 def wasserstein_binned(
@@ -268,7 +252,7 @@ def wasserstein_binned(
     >>> float(wasserstein_binned([1, 1, 0], [0, 1, 1], [0.0, 2.0, 4.0]))
     2.0
     """
-    p, q, n, m = _shares(reference, current)
+    p, q, n, m = shares(reference, current)
     x = np.asarray(positions, dtype=np.float64)
     if x.shape[-1:] != p.shape[-1:]:
         raise DataError(
@@ -284,83 +268,4 @@ def wasserstein_binned(
     sigma = np.sqrt(np.sum(p * centred**2, axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
         scaled = np.where(sigma > 0, moved / sigma, np.where(moved == 0, 0.0, np.nan))
-    return _defined(scaled, n, m)
-
-
-def chi_square(reference: ArrayLike, current: ArrayLike) -> ChiSquare:
-    """Pearson's chi-square test that two vectors of counts have one distribution.
-
-    ``Σ (observed − expected)² / expected`` over the 2 × B table, where cells that are empty on both
-    sides are left out, without a continuity correction.
-
-    Parameters
-    ----------
-    reference, current
-        Counts, shape ``(B,)`` or ``(S, B)``.
-
-    Returns
-    -------
-    ChiSquare
-        Statistic, degrees of freedom (cells in use − 1) and p-value. Statistic and p-value are NaN
-        where a side is empty, 0 and 1 where one cell only is in use.
-
-    Raises
-    ------
-    DataError
-        Where counts are negative or not finite, or the cells are not equally many.
-
-    Notes
-    -----
-    Null behaviour: chi-square with `dof` degrees of freedom when expected counts are not small
-    (five is the customary bound), so the p-value is uniform for one look at a fixed number of rows
-    (Pearson, 1900). For repeated looks use evidence instead.
-
-    Examples
-    --------
-    >>> result = chi_square([50, 50], [80, 20])
-    >>> round(float(result.statistic), 4), int(result.dof), round(float(result.p_value), 8)
-    (19.7802, 1, 8.69e-06)
-    """
-    p, q = _pair(reference, current)
-    n, m = p.sum(axis=-1), q.sum(axis=-1)
-    both = p + q
-    total = n + m
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # (p m − q n)² / (n m (p + q)) is the sum over both rows of the table.
-        cells = (p / n[..., None] - q / m[..., None]) ** 2 / both
-        statistic = np.sum(np.where(both > 0, cells, 0.0), axis=-1) * n * m
-    dof = np.maximum(np.count_nonzero(both > 0, axis=-1) - 1, 0)
-    statistic = np.where((total > 0) & (n > 0) & (m > 0), statistic, np.nan)
-    return ChiSquare(statistic[()], np.asarray(dof)[()], chi2_sf(statistic, dof)[()])
-
-
-def _pair(reference: ArrayLike, current: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    p = np.asarray(reference, dtype=np.float64)
-    q = np.asarray(current, dtype=np.float64)
-    if not p.ndim or not q.ndim or p.shape[-1] != q.shape[-1]:
-        raise DataError(
-            f"counts of shapes {p.shape} and {q.shape} are not of the same cells",
-            remedy="Count both in the cells of one reference.",
-        )
-    for counts in (p, q):
-        if not np.all(np.isfinite(counts)) or np.any(counts < 0):
-            raise DataError(
-                "counts are negative or not finite", remedy="Give counts, not differences."
-            )
-    p, q = np.broadcast_arrays(p, q)
-    return p, q
-
-
-def _shares(
-    reference: ArrayLike, current: ArrayLike
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    p, q = _pair(reference, current)
-    n, m = p.sum(axis=-1), q.sum(axis=-1)
-    p = p / np.where(n > 0, n, 1.0)[..., None]
-    q = q / np.where(m > 0, m, 1.0)[..., None]
-    return p, q, n, m
-
-
-def _defined(distance: FloatArray, n: FloatArray, m: FloatArray) -> FloatArray:
-    result: FloatArray = np.where((n > 0) & (m > 0), distance, np.nan)[()]
-    return result
+    return defined(scaled, n, m)

@@ -1,13 +1,12 @@
 """A run that never took place, told by real OTLP to a real receiver.
 
-The simulation plays the part of the engine only: what it emits goes through the project's own OTLP sink over
-HTTP into the receiver, as in a real run.
+The simulation plays the part of the engine only: what it emits goes through the project's own
+OTLP sink over HTTP into the receiver, as in a real run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def incident(fault: Fault, number: int, state: str) -> Event:
             "ml.incident.change_row.lower": fault.start + labelled - 20,
             "ml.incident.change_row.upper": fault.start + labelled + 31,
             "ml.incident.evidence": 6.2 + number,
-            "ml.incident.effect": f"{fault.target}: the median moved from 42 to 504; <b>100 %</b> of rows.",
+            "ml.incident.effect": f"{fault.target}: from 42 to 504; <b>100 %</b> of rows.",
             "ml.incident.harm": "Accuracy falls from 0.82 to about 0.50 for everybody.",
             "ml.incident.next_step": "Ask the team that owns the form which unit it sends.",
             "ml.incident.runbook": "docs/runbooks/unit-change.md",
@@ -95,7 +94,9 @@ class Simulation:
         self.sink = sink
         self.rng = np.random.default_rng(seed)
         self.edges = {
-            name: tuple(sorted(set(np.quantile(people.features[:6000, i], np.linspace(0.1, 0.9, 9)))))
+            name: tuple(
+                sorted(set(np.quantile(people.features[:6000, i], np.linspace(0.1, 0.9, 9))))
+            )
             for i, name in enumerate(COLUMNS)
             if name in NUMERIC
         }
@@ -142,6 +143,8 @@ class Simulation:
             if name in self.values:
                 bins = np.searchsorted(self.edges[name], column[~missing], side="left")
                 self.values[name] += np.bincount(bins, minlength=len(self.values[name]))
+                # As the engine does: outside of the reference is a cell of its own as well.
+                self.add(name, "above_range", int((column > self.edges[name][-1]).sum()))
             else:
                 for code, n in zip(*np.unique(column[~missing], return_counts=True), strict=True):
                     unseen = name == "MAR" and code == 6
@@ -164,31 +167,54 @@ class Simulation:
             named = {f"ml.{key.replace('__', '.')}": given for key, given in more.items()}
             own = {} if definition.name.startswith("ml.monitoring.") else MODEL
             with_reference = "ml.reference.id" in definition.required
-            made.append(Sample(definition, {**own, **(REFERENCE if with_reference else {}), **named}, value))
+            made.append(
+                Sample(definition, {**own, **(REFERENCE if with_reference else {}), **named}, value)
+            )
 
-        fault = next((f for f in TIMELINE if f.start <= row < f.end + (DELAY if f.in_labels else 0)), None)
+        fault = next(
+            (f for f in TIMELINE if f.start <= row < f.end + (DELAY if f.in_labels else 0)), None
+        )
         since = 0 if fault is None else row - fault.start
         found = fault is not None and since > FOUND_AFTER[fault.cause]
         noise = abs(math.sin(row / 900)) * 0.8
         put(m.ML_PREDICTIONS, row)
-        put(m.ML_MODEL_EVIDENCE, noise + (4.2 * min(since / FOUND_AFTER[fault.cause], 1) if fault and not found else 0))
+        put(
+            m.ML_MODEL_EVIDENCE,
+            noise + (4.2 * min(since / FOUND_AFTER[fault.cause], 1) if fault and not found else 0),
+        )
         put(m.ML_MODEL_EVIDENCE_THRESHOLD, 3.3)
         put(m.ML_PREDICTION_SCORE, Buckets(SCORE_BOUNDS, tuple(self.scores.tolist())))
-        put(m.ML_INFERENCE_DURATION, Buckets(LATENCY_BOUNDS, tuple(self.durations.tolist()), self.seconds))
+        put(
+            m.ML_INFERENCE_DURATION,
+            Buckets(LATENCY_BOUNDS, tuple(self.durations.tolist()), self.seconds),
+        )
         put(m.ML_LABELS, max(row - DELAY, 0) if row < TOTAL_ROWS else row, label__state="joined")
         for name, counts in self.values.items():
-            put(m.ML_FEATURE_VALUE, Buckets(self.edges[name], tuple(counts.tolist())), feature__name=name)
-            put(m.ML_REFERENCE_VALUE, Buckets(self.edges[name], (2000,) * len(counts)), feature__name=name)
+            put(
+                m.ML_FEATURE_VALUE,
+                Buckets(self.edges[name], tuple(counts.tolist())),
+                feature__name=name,
+            )
+            put(
+                m.ML_REFERENCE_VALUE,
+                Buckets(self.edges[name], (2000,) * len(counts)),
+                feature__name=name,
+            )
         for (name, cell), n in self.cells.items():
             put(m.ML_FEATURE_CELLS, n, feature__name=name, feature__cell=cell)
-            if cell not in ("missing", "unseen"):
+            if cell not in ("missing", "unseen", "above_range"):
                 known = int((self.people.features[:6000, COLUMNS.index(name)] == float(cell)).sum())
                 put(m.ML_REFERENCE_CELLS, known, feature__name=name, feature__cell=cell)
         wrong = fault is not None and fault.in_labels and since > DELAY
         self.performance(put, row, 0.5 if fault and fault.cause == "unit_change" else 0.82, wrong)
         put(m.ML_MONITORING_CAPTURED, row)
-        put(m.ML_MONITORING_EVALUATION_DURATION, Buckets((0.001, 0.01), (row // 60, row // 900, 0), row * 2e-5))
-        put(m.ML_MONITORING_EXPORTS, row // 350, export__outcome="success", export__signal="metrics")
+        put(
+            m.ML_MONITORING_EVALUATION_DURATION,
+            Buckets((0.001, 0.01), (row // 60, row // 900, 0), row * 2e-5),
+        )
+        put(
+            m.ML_MONITORING_EXPORTS, row // 350, export__outcome="success", export__signal="metrics"
+        )
         return made
 
     def performance(self, put, row: int, accuracy: float, wrong: bool) -> None:  # type: ignore[no-untyped-def]
@@ -204,7 +230,8 @@ class Simulation:
                 for place, group in enumerate(groups):
                     low = 0.36 if wrong and (attribute, group) == ("SEX", "2") else 0.0
                     put(
-                        m.ML_FAIRNESS_SCORE, 0.81 + 0.015 * place + jitter - low + shift * (1 + place / 2),
+                        m.ML_FAIRNESS_SCORE,
+                        0.81 + 0.015 * place + jitter - low + shift * (1 + place / 2),
                         slice__attribute=attribute, slice__group=group,
                         performance__metric="accuracy", estimate__bound=bound,
                     )  # fmt: skip
@@ -216,7 +243,7 @@ def people() -> People:
 
 
 @pytest.fixture(scope="session")
-def simulated(people: People) -> Iterator[Simulated]:
+def simulated(people: People) -> Simulated:
     telemetry = Telemetry()
     with Receiver(on_metrics=telemetry.take_metrics, on_logs=telemetry.take_logs) as receiver:
         environ = {
@@ -226,7 +253,7 @@ def simulated(people: People) -> Iterator[Simulated]:
         (sink,) = build_sinks(environ)
         assert isinstance(sink, OtlpSink)
         log = Simulation(people, sink).run()
-    yield Simulated(telemetry, log, people)
+    return Simulated(telemetry, log, people)
 
 
 @pytest.fixture

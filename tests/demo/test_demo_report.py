@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import html.parser
 import json
 import os
 import re

@@ -86,6 +86,9 @@ def scripted() -> Iterator[Scripted]:
         daemon_threads = True
         block_on_close = False
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Clients of these tests hang up."""
+
     server = Server(("127.0.0.1", 0), Handler)
     told = Scripted(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -129,8 +132,12 @@ class GrpcReceiver:
                 default = logs_service_pb2.ExportLogsServiceResponse()
                 return take(outer.logs, request, context, default)
 
-        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
-        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(Logs(), server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
+            Metrics(), server
+        )
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
+            Logs(), server
+        )
         address = f"127.0.0.1:{self.port}"
         if credentials is None:
             self.port = server.add_insecure_port(address)

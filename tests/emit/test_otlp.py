@@ -178,7 +178,7 @@ def test_an_answer_in_json_is_understood(make: Any, scripted: Any) -> None:
 
 
 def test_an_answer_without_end_is_not_read(make: Any, scripted: Any) -> None:
-    scripted.replies = [scripted.reply(body=bytes(5 * 1024 * 1024))]
+    scripted.replies = [scripted.reply(body=bytes(1024 * 1024))]
     sink = sink_to(scripted.endpoint)
     assert make.send(sink, make.counter(1)).outcomes == {"metrics": "failure"}
     sink.shutdown(1)
@@ -342,6 +342,7 @@ def test_the_timeout_variable_bounds_an_attempt(make: Any) -> None:
 
 def test_a_dripping_answer_ends_with_the_deadline(make: Any) -> None:
     stop = threading.Event()
+    arrived: list[bool] = []
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -351,11 +352,14 @@ def test_a_dripping_answer_ends_with_the_deadline(make: Any) -> None:
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-                while not stop.wait(0.05):
+                for _ in range(200):
+                    if stop.wait(0.05):
+                        return
                     try:
                         connection.sendall(b"x")
                     except OSError:
                         return
+                arrived.append(True)
 
         thread = threading.Thread(target=drip)
         thread.start()
@@ -364,6 +368,7 @@ def test_a_dripping_answer_ends_with_the_deadline(make: Any) -> None:
         stop.set()
         thread.join()
         assert report.outcomes == {"metrics": "failure"}
+        assert not arrived, "the answer was waited for"
         sink.shutdown(0.1)
 
 

@@ -202,6 +202,14 @@ def test_open_enum_takes_further_values_and_a_closed_one_does_not() -> None:
             metric(resource=Resource({"service.name": "s"})),
             [("required_attribute_not_present", "service.instance.id")],
         ),
+        (
+            metric(resource=RESOURCE.merge(Resource({"ml.host": "h", "host.name": "h"}))),
+            [("missing_attribute", "ml.host")],
+        ),
+        (
+            metric(resource=RESOURCE.merge(Resource({"ml.application.instance.id": 7}))),
+            [("type_mismatch", "ml.application.instance.id")],
+        ),
     ],
 )
 def test_metric_rule(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_ml.generate.dashboards._select import PSI, ROWS, S
+from otel_ml.generate.dashboards._shared import DRIFT_STEPS, PSI, ROWS, S, Steps
 from otel_ml.generate.dashboards._specs import BLUE, GREEN, RED, YELLOW, Panel, Target
-from otel_ml.generate.dashboards.overview import DRIFT_STEPS
 from otel_ml.generate.dashboards.promql import (
     Condition,
     aggregate,
@@ -33,6 +32,16 @@ _DEFECTS: Final = "|".join(
         a.MlFeatureCell.NOT_A_NUMBER,
     )
 )
+# The others have no common scale: they grow with the number of rows, or have the feature's unit.
+_BOUNDED: Final = "|".join(
+    (
+        a.MlStatistic.PSI,
+        a.MlStatistic.JENSEN_SHANNON,
+        a.MlStatistic.HELLINGER,
+        a.MlStatistic.KS,
+        a.MlStatistic.TOTAL_VARIATION,
+    )
+)
 _DRIFT: Final = aggregate("max", _NAME, PSI)
 _LARGEST: Final = aggregate("max", _NAME, f"max_over_time({PSI}[$__range] @ end())")
 _NOT_NUMERIC: Final = "this feature has categories, or no traffic yet"
@@ -42,14 +51,18 @@ _NOT_CATEGORICAL: Final = "this feature has no categories, or no traffic yet"
 def _now(feature: Condition) -> str:
     buckets = increase(S(m.ML_FEATURE_VALUE, feature, part="bucket"))
     count = increase(S(m.ML_FEATURE_VALUE, feature, part="count"))
-    return f"{aggregate('sum', ('le',), buckets)} / on () group_left () {aggregate('sum', (), count)}"
+    return (
+        f"{aggregate('sum', ('le',), buckets)} / on () group_left () {aggregate('sum', (), count)}"
+    )
 
 
 def _reference(feature: Condition) -> str:
     # Constant counts, the same in every replica: a sum over replicas cancels in the quotient.
     buckets = S(m.ML_REFERENCE_VALUE, feature, part="bucket")
     count = S(m.ML_REFERENCE_VALUE, feature, part="count")
-    return f"{aggregate('sum', ('le',), buckets)} / on () group_left () {aggregate('sum', (), count)}"
+    return (
+        f"{aggregate('sum', ('le',), buckets)} / on () group_left () {aggregate('sum', (), count)}"
+    )
 
 
 def _cells_now(feature: Condition) -> str:
@@ -62,13 +75,34 @@ def _cells_reference(feature: Condition) -> str:
     return f"{aggregate('sum', _CELL, cells)} / on () group_left () {aggregate('sum', (), cells)}"
 
 
-def _histogram(title: str, description: str, expr: str, width: int, **more: object) -> Panel:
-    target = Target(expr, "{{le}}", instant=True, format="heatmap")
-    fields = {"steps": ((BLUE, None),), "min": 0, "decimals": 1, "no_value": _NOT_NUMERIC, **more}
-    return Panel("bargauge", title, description, (target,), "percentunit", width, **fields)  # type: ignore[arg-type]
+def _histogram(
+    title: str,
+    description: str,
+    expr: str,
+    height: int,
+    steps: Steps = ((BLUE, None),),
+    repeat: str = "",
+    bounds: tuple[float, float | None] = (0, None),
+) -> Panel:
+    return Panel(
+        "bargauge",
+        title,
+        description,
+        (Target(expr, "{{le}}", instant=True, format="heatmap"),),
+        "percentunit",
+        # A repeated panel takes its line for itself; Grafana divides the width.
+        24 if repeat else 8,
+        height,
+        steps,
+        no_value=_NOT_NUMERIC,
+        repeat=repeat,
+        decimals=1,
+        min=bounds[0],
+        max=bounds[1],
+    )
 
 
-def _categories(title: str, feature: Condition, width: int, repeat: str = "") -> Panel:
+def _categories(title: str, feature: Condition, repeat: str = "") -> Panel:
     return Panel(
         "barchart",
         title,
@@ -79,7 +113,7 @@ def _categories(title: str, feature: Condition, width: int, repeat: str = "") ->
             Target(_cells_reference(feature), instant=True, format="table"),
         ),
         "percentunit",
-        width,
+        24 if repeat else 8,
         columns={
             prometheus_label(a.ML_FEATURE_CELL): "Category",
             "Value #A": "now",
@@ -95,9 +129,9 @@ WHICH: Final = (
     Panel(
         "bargauge",
         "Drift by feature, now",
-        "The fifteen features with the largest population stability index; score and prediction are "
-        "the outputs. Below 0.1 is stable, from 0.25 on it is a large shift. Choose one above to see "
-        "its distribution.",
+        "The fifteen features with the largest population stability index; score and prediction "
+        "are the outputs. Below 0.1 is stable, from 0.25 on it is a large shift. Choose one above "
+        "to see its distribution.",
         (Target(f"topk(15, {_DRIFT})", legend(*_NAME), instant=True),),
         "none",
         8,
@@ -109,8 +143,8 @@ WHICH: Final = (
     Panel(
         "timeseries",
         "Drift by feature, over time",
-        "The ten features whose index was largest within the time range. A step has a date: compare "
-        "it with releases of the application and of the data source.",
+        "The ten features whose index was largest within the time range. A step has a date: "
+        "compare it with releases of the application and of the data source.",
         (Target(f"{_DRIFT} and {on(*_NAME)} topk(10, {_LARGEST})", legend(*_NAME)),),
         "none",
         8,
@@ -121,8 +155,9 @@ WHICH: Final = (
     Panel(
         "bargauge",
         "Broken values by feature",
-        "Share of the predictions within the time range whose value was missing, infinite, never seen "
-        "or out of the range of the reference. Some are normal; a new one is a defect of the source.",
+        "Share of the predictions within the time range whose value was missing, infinite, never "
+        "seen or out of the range of the reference. Some are normal; a new one is a defect of the "
+        "source.",
         (
             Target(
                 "topk(15, {} / on () group_left () {})".format(
@@ -150,26 +185,23 @@ WHICH: Final = (
 MOVED: Final = (
     _histogram(
         "$top_numeric: now",
-        "Share of the values in each bucket within the time range. The buckets are quantiles of the "
-        "reference, so an unchanged feature has bars of about the same length as below.",
+        "Share of the values in each bucket within the time range. The buckets are quantiles of "
+        "the reference, so an unchanged feature has bars of about the same length as below.",
         _now((a.ML_FEATURE_NAME, "=~", "$top_numeric")),
-        8,
-        height=9,
+        9,
         repeat="top_numeric",
     ),
     _histogram(
         "$top_numeric: reference",
         "Share of the values in each bucket in the reference. Compare it with the panel above.",
         _reference((a.ML_FEATURE_NAME, "=~", "$top_numeric")),
-        8,
-        height=9,
+        9,
         repeat="top_numeric",
         steps=(("#8e8e8e", None),),
     ),
     _categories(
         "$top_categorical: now and reference",
         (a.ML_FEATURE_NAME, "=~", "$top_categorical"),
-        8,
         "top_categorical",
     ),
 )
@@ -183,15 +215,13 @@ FEATURE: Final = (
         "beside it: a shift of the whole is a change of unit or of population, a single long bar a "
         "value that is stuck.",
         _now(_CHOSEN),
-        8,
-        height=10,
+        10,
     ),
     _histogram(
         "Reference",
         "Share of the values in each bucket in the reference, which the model was trained on.",
         _reference(_CHOSEN),
-        8,
-        height=10,
+        10,
         steps=(("#8e8e8e", None),),
     ),
     _histogram(
@@ -199,18 +229,16 @@ FEATURE: Final = (
         "By how many points the share of each bucket has changed. Red buckets have become more "
         "frequent, blue ones rarer. Where the model was trained on little, expect more errors.",
         f"({_now(_CHOSEN)}) - on (le) ({_reference(_CHOSEN)})",
-        8,
-        height=10,
-        min=-0.5,
-        max=0.5,
-        steps=((BLUE, None), (GREEN, -0.05), (RED, 0.05)),
+        10,
+        ((BLUE, None), (GREEN, -0.05), (RED, 0.05)),
+        bounds=(-0.5, 0.5),
     ),
-    _categories("Categories: now and reference", _CHOSEN, 8),
+    _categories("Categories: now and reference", _CHOSEN),
     Panel(
         "timeseries",
         "Broken values over time",
-        "Share of the predictions whose value was missing, infinite, never seen, out of range or not a "
-        "number. A step is a change of the source; ask its owner what was released then.",
+        "Share of the predictions whose value was missing, infinite, never seen, out of range or "
+        "not a number. A step is a change of the source; ask its owner what was released then.",
         (
             Target(
                 "{} / on () group_left () {}".format(
@@ -232,11 +260,15 @@ FEATURE: Final = (
     Panel(
         "timeseries",
         "Distance from the reference",
-        "The statistics people know, side by side. They agree on a large change; on a small one the "
-        "evidence decides, because it knows how much traffic there was.",
+        "The statistics people know, side by side. They agree on a large change; on a small one "
+        "the evidence decides, because it knows how much traffic there was.",
         (
             Target(
-                aggregate("max", (a.ML_STATISTIC,), S(m.ML_DRIFT_SCORE, _CHOSEN)),
+                aggregate(
+                    "max",
+                    (a.ML_STATISTIC,),
+                    S(m.ML_DRIFT_SCORE, _CHOSEN, (a.ML_STATISTIC, "=~", _BOUNDED)),
+                ),
                 legend(a.ML_STATISTIC),
             ),
         ),

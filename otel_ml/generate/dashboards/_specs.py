@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["BLUE", "GREEN", "ORANGE", "RED", "YELLOW", "Dashboard", "Panel", "Row", "Target", "Variable"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "RED",
+    "YELLOW",
+    "Dashboard",
+    "Panel",
+    "Row",
+    "Target",
+    "Variable",
+]
 
 Kind: TypeAlias = Literal[
     "stat", "timeseries", "bargauge", "barchart", "table", "state-timeline", "heatmap"
@@ -94,11 +105,10 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels under a heading; a collapsed one asks no queries until it is opened."""
+    """Panels under a heading."""
 
     title: str
     panels: tuple[Panel, ...]
-    collapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

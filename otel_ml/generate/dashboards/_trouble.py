@@ -1,12 +1,11 @@
-"""First row of the model's dashboard: is the model in trouble, since when, and what is it?"""
+"""First row of the model's dashboard: whether the model is in trouble, since when, with what."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from otel_ml.generate.dashboards._select import PSI, ROWS, S
+from otel_ml.generate.dashboards._shared import BUDGET_STEPS, DRIFT_STEPS, PSI, ROWS, S, Steps
 from otel_ml.generate.dashboards._specs import GREEN, ORANGE, RED, YELLOW, Panel, Target
-from otel_ml.generate.dashboards.overview import BUDGET_STEPS, DRIFT_STEPS
 from otel_ml.generate.dashboards.promql import (
     aggregate,
     legend,
@@ -34,16 +33,15 @@ _HIGHEST: Final = aggregate(
 )
 
 
-def _stat(
-    title: str, description: str, expr: str, unit: str, steps: tuple[tuple[str, float | None], ...]
-) -> Panel:
+def _stat(title: str, description: str, expr: str, unit: str, steps: Steps) -> Panel:
     return Panel("stat", title, description, (Target(expr),), unit, 4, 4, steps)
 
 
 TROUBLE: Final = (
     _stat(
         "Open incidents",
-        "Incidents that are open now. The timeline below says since when, the table what to look at.",
+        "Incidents that are open now. The timeline below says since when, the table what to look "
+        "at.",
         or_zero(aggregate("sum", (), _OPEN)),
         "none",
         ((GREEN, None), (ORANGE, 1)),
@@ -57,7 +55,8 @@ TROUBLE: Final = (
     ),
     _stat(
         "Evidence against the budget",
-        "Evidence of all monitors together as a share of the threshold. An incident opens at 100 %.",
+        "Evidence of all monitors together as a share of the threshold. An incident opens at 100 "
+        "%.",
         f"clamp_min({_MODEL} / {_THRESHOLD}, 0)",
         "percentunit",
         BUDGET_STEPS,
@@ -88,9 +87,9 @@ TROUBLE: Final = (
     Panel(
         "state-timeline",
         "Incidents",
-        "A bar for each incident while it is open: red if it pages, orange if not. Its beginning is "
-        "when it was found; the change itself began a little earlier. Read what to do in the event "
-        "ml.incident of the same time.",
+        "A bar for each incident while it is open: red if it pages, orange if not. Its beginning "
+        "is when it was found; the change itself began a little earlier. Read what to do in the "
+        "event ml.incident of the same time.",
         (
             Target(
                 aggregate("max", _INCIDENT, f"{_PAGING} * 2 or {_ACTIVE}"),
@@ -110,8 +109,9 @@ TROUBLE: Final = (
     Panel(
         "table",
         "Incidents of this time range",
-        "Cause and target of each incident, whether it is open now, and how long it was open within "
-        "the time range. Begin with the one that was open longest; its runbook has the next step.",
+        "Cause and target of each incident, whether it is open now, and how long it was open "
+        "within the time range. Begin with the one that was open longest; its runbook has the "
+        "next step.",
         (
             Target(_OPEN, instant=True, format="table"),
             Target(
@@ -149,7 +149,8 @@ TROUBLE: Final = (
         "timeseries",
         "Evidence against the threshold",
         "Evidence of all monitors together that something has changed, as a power of ten, and the "
-        "threshold that follows from your budget of false incidents. Above it, an incident is open.",
+        "threshold that follows from your budget of false incidents. Above it, an incident is "
+        "open.",
         (Target(_MODEL, "evidence"), Target(_THRESHOLD, "threshold")),
         "none",
         12,
@@ -164,20 +165,27 @@ TROUBLE: Final = (
     Panel(
         "bargauge",
         "Evidence by monitor and target, now",
-        "The ten monitors with the most evidence, as a power of ten. The first is the likely "
-        "culprit; a target is a feature, a group, or score, prediction, performance, latency, errors.",
-        (Target(f"topk(10, {_EVIDENCE})", legend(*_MONITOR), instant=True),),
-        "none",
+        "The ten monitors with the most evidence, as a share of the threshold of the model; one "
+        "alone needs somewhat more than 100 % of it. The first is the likely culprit. A target is "
+        "a feature, a group, or score, prediction, performance, latency, errors.",
+        (
+            Target(
+                f"topk(10, clamp_min({_EVIDENCE} / on () group_left () {_THRESHOLD}, 0))",
+                legend(*_MONITOR),
+                instant=True,
+            ),
+        ),
+        "percentunit",
         12,
-        steps=((GREEN, None), (YELLOW, 2), (RED, 4)),
+        steps=BUDGET_STEPS,
         min=0,
-        decimals=1,
+        decimals=0,
     ),
     Panel(
         "timeseries",
         "Evidence by monitor and target, over time",
-        "The ten monitors that had the most evidence within the time range. Lines that climb together "
-        "belong to one change; the one that climbed first is where to look.",
+        "The ten monitors that had the most evidence within the time range. Lines that climb "
+        "together belong to one change; the one that climbed first is where to look.",
         (
             Target(
                 f"{_EVIDENCE} and {on(*_MONITOR)} topk(10, {_HIGHEST})",

@@ -1,4 +1,4 @@
-"""The dashboard "ML model": one model, from "is it in trouble" down to the buckets of one feature."""
+"""The dashboard "ML model": from "is it in trouble" down to the buckets of one feature."""
 
 from __future__ import annotations
 
@@ -8,33 +8,41 @@ from otel_ml.generate.dashboards._health import HEALTH, SERVING
 from otel_ml.generate.dashboards._inputs import FEATURE, MOVED, WHICH
 from otel_ml.generate.dashboards._outputs import OUTPUTS
 from otel_ml.generate.dashboards._quality import FAIRNESS, PERFORMANCE
-from otel_ml.generate.dashboards._select import S, TOP_CATEGORICAL, TOP_NUMERIC, by_drift
+from otel_ml.generate.dashboards._shared import (
+    MODEL_UID,
+    OF_PROCESS,
+    TOP_CATEGORICAL,
+    TOP_NUMERIC,
+    S,
+    by_drift,
+    process_variables,
+)
 from otel_ml.generate.dashboards._specs import Dashboard, Row, Variable
 from otel_ml.generate.dashboards._trouble import TROUBLE
-from otel_ml.generate.dashboards.overview import MODEL_UID, process_variables
 from otel_ml.semconv import attributes as a
 from otel_ml.semconv import metrics as m
-from otel_ml.semconv.prometheus import prometheus_label, prometheus_name
+from otel_ml.semconv.prometheus import prometheus_label
 
 __all__ = ["MODEL"]
 
 _FEATURE: Final = f'/{prometheus_label(a.ML_FEATURE_NAME)}="([^"]+)"/'
-_OF_PROCESS: Final = f'{prometheus_name(m.ML_PREDICTIONS)}{{job=~"$job", instance=~"$instance"}}'
 
 MODEL: Final = Dashboard(
     "model.json",
     MODEL_UID,
     "ML model",
-    "One model: is it in trouble, since when, which feature or group, what its inputs look like now "
-    "beside the reference, whether it is still right and for whom, and whether monitoring is alive.",
+    "One model: is it in trouble, since when, which feature or group, what its inputs look like "
+    "now beside the reference, whether it is still right and for whom, and whether monitoring is "
+    "alive.",
     (
         *process_variables(),
-        Variable("model", "Model", f"label_values({_OF_PROCESS}, {prometheus_label(a.ML_MODEL_NAME)})"),
+        Variable(
+            "model", "Model", f"label_values({OF_PROCESS}}}, {prometheus_label(a.ML_MODEL_NAME)})"
+        ),
         Variable(
             "version",
             "Version",
-            f"label_values({prometheus_name(m.ML_PREDICTIONS)}"
-            f'{{job=~"$job", instance=~"$instance", {prometheus_label(a.ML_MODEL_NAME)}="$model"}}, '
+            f'label_values({OF_PROCESS}, {prometheus_label(a.ML_MODEL_NAME)}="$model"}}, '
             f"{prometheus_label(a.ML_MODEL_VERSION)})",
             multi=True,
             all_value=".*",

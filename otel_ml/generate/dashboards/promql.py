@@ -10,7 +10,17 @@ from otel_ml.semconv.attributes import ML_MODEL_NAME, ML_MODEL_VERSION
 from otel_ml.semconv.prometheus import prometheus_label, prometheus_name
 from otel_ml.types import MetricDef
 
-__all__ = ["Condition", "Selector", "aggregate", "increase", "labels", "legend", "on", "or_zero", "rate"]
+__all__ = [
+    "Condition",
+    "Selector",
+    "aggregate",
+    "increase",
+    "labels",
+    "legend",
+    "on",
+    "or_zero",
+    "rate",
+]
 
 Part: TypeAlias = Literal["", "bucket", "count", "sum"]
 Condition: TypeAlias = tuple[str, Literal["=", "!=", "=~", "!~"], str]

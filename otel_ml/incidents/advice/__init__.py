@@ -16,7 +16,7 @@ from typing import Any
 from otel_ml.errors import ConfigError
 from otel_ml.incidents.incident import Cause
 
-__all__ = ["Playbook", "builtin", "rank"]
+__all__ = ["Entry", "Playbook", "builtin", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,29 @@ class _Observation:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cause of the playbook."""
+    """One cause of the playbook.
+
+    Parameters
+    ----------
+    id, title
+        Its name for machines, and for people.
+    meaning, impact, diagnosis
+        What its runbook says.
+    prior
+        Log odds before any observation.
+    requires
+        Conditions under which it is considered at all.
+    observations
+        What speaks for or against it.
+    next_step
+        What to do.
+    """
 
     id: str
     title: str
+    meaning: str
+    impact: str
+    diagnosis: tuple[str, ...]
     prior: float
     requires: tuple[_Test, ...]
     observations: tuple[_Observation, ...]
@@ -89,6 +108,9 @@ class Playbook:
                     Entry(
                         item["id"],
                         item["title"],
+                        item["meaning"],
+                        item["impact"],
+                        tuple(item["diagnosis"]),
                         float(item.get("prior", 0.0)),
                         tuple(_test(t) for t in item["requires"]),
                         tuple(
@@ -101,7 +123,7 @@ class Playbook:
             except (KeyError, TypeError, ValueError) as error:
                 raise ConfigError(
                     f"{where}: causes[{i}] ({item.get('id', 'without id')}): {error}",
-                    remedy="every cause has id, title, requires, next; see the built-in playbook",
+                    remedy="give every cause the keys of those in the built-in playbook",
                 ) from error
         return cls(tuple(entries))
 

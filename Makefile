@@ -1,0 +1,70 @@
+# Everything sets itself up: a target that needs the environment makes it first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
+PAGE ?= demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stack test check format generate stack test-pythons clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+# The demo's environment is a subset of the developer's: it is up in seconds.
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.demo
+	$(UV) -e '.[demo,frames]' --group dev
+	@touch $@
+
+demo: $(VENV)/.demo ## watch a real model on real data while six faults are injected (two minutes)
+	$(BIN)/otel-ml demo --out $(PAGE)
+
+demo-stack: $(VENV)/.demo ## the same through a real Collector and Prometheus (needs Go; builds once)
+	$(BIN)/python collector_config/stack.py build
+	$(BIN)/python collector_config/demo_stack.py --out $(PAGE)
+
+test: $(VENV)/.dev ## run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## lint, types, generated files, changelog
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m otel_ml.semconv._generate --check
+	$(BIN)/python -m otel_ml.config.schema --check
+	$(BIN)/python -m otel_ml.generate.runbooks --check
+	$(BIN)/python -m otel_ml.generate.dashboards --out dashboards --check
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.dev ## write every generated file anew
+	$(BIN)/python -m otel_ml.semconv._generate
+	$(BIN)/python -m otel_ml.config.schema
+	$(BIN)/python -m otel_ml.generate.runbooks
+	$(BIN)/python -m otel_ml.generate.dashboards --out dashboards
+
+stack: $(VENV)/.dev ## build Collector, Prometheus, promtool and Alertmanager into the cache
+	$(BIN)/python collector_config/stack.py build
+
+test-pythons: ## run the tests that need no server on every Python 3.10 to 3.13 that is found
+	@for v in 3.10 3.11 3.12 3.13; do \
+	  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python$$v; do \
+	    if $$p --version >/dev/null 2>&1; then \
+	      echo "== $$v"; \
+	      $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$v \
+	        PYTEST_ARGS='-q -m "not stack and not server and not slow"' || exit 1; \
+	      continue 2; \
+	    fi; \
+	  done; echo "== $$v is not installed"; \
+	done
+
+clean: ## remove environments and outputs
+	rm -rf .venv .venv-* demo-output dist build

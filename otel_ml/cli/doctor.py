@@ -1,0 +1,203 @@
+"""``otel-ml doctor``: the environment in, what is wired, what is not, and how to fix it out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata as metadata
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from otel_ml.config import Settings, load
+from otel_ml.errors import OtelMlError
+from otel_ml.worker import load_reference
+
+__all__ = ["Finding", "examine", "register", "run"]
+
+_LIBRARIES: Final = {"ml_sklearn": "scikit-learn", "ml_starlette": "starlette"}
+_MARK: Final = {"ok": "ok   ", "note": "note ", "broken": "WRONG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    level
+        ``ok``, ``note`` (works, but you may want to know) or ``broken``.
+    what
+        What was found.
+    remedy
+        What to do, where something is to be done.
+    """
+
+    level: str
+    what: str
+    remedy: str = ""
+
+
+def register(subparsers: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "doctor",
+        help="say what is wired, what is not, and how to fix it",
+        description="Check configuration, references, instrumentation and the way to the "
+        "Collector, with the environment variables as they are. Changes nothing.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration to check")
+    parser.add_argument("--json", metavar="FILE", help="write the findings as JSON; - is stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the findings; 1 where something is broken."""
+    environ = dict(os.environ)
+    if arguments.config is not None:
+        environ["OTEL_ML_CONFIG_FILE"] = str(arguments.config)
+    findings = list(examine(environ))
+    broken = any(f.level == "broken" for f in findings)
+    if arguments.json is not None:
+        document = {
+            "schema": "otel-ml/doctor/1",
+            "ok": not broken,
+            "findings": [asdict(f) for f in findings],
+        }
+        text = json.dumps(document, indent=1) + "\n"
+        if arguments.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(arguments.json).write_text(text, encoding="utf-8")
+    if arguments.json != "-":
+        for finding in findings:
+            print(f"{_MARK[finding.level]} {finding.what}")
+            if finding.remedy:
+                print(f"        {finding.remedy}")
+    return 1 if broken else 0
+
+
+def examine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is found, in the order a prediction would meet it."""
+    try:
+        settings = load(environ)
+    except OtelMlError as error:
+        yield Finding("broken", error.message, error.remedy)
+        return
+    source = settings.source or "no file; defaults and environment variables"
+    yield Finding("ok", f"configuration: {source}")
+    if not settings.enabled:
+        yield Finding("note", "OTEL_ML_ENABLED is false: nothing is captured")
+    yield from _instrumentation(environ)
+    yield from _references(settings)
+    yield from _state(settings)
+    yield from _destination(environ)
+
+
+def _instrumentation(environ: Mapping[str, str]) -> Iterator[Finding]:
+    points = {p.name for p in metadata.entry_points(group="opentelemetry_instrumentor")}
+    for name, library in _LIBRARIES.items():
+        try:
+            version = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            yield Finding("note", f"{library} is not installed: {name} stays idle")
+            continue
+        if name not in points:
+            yield Finding(
+                "broken",
+                f"instrumentation {name} of {library} is not registered",
+                "reinstall otel-ml into this environment",
+            )
+        else:
+            yield Finding("ok", f"{library} {version} is watched by {name}")
+    disabled = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
+    for name in {n.strip() for n in disabled.split(",")} & {"ml", *_LIBRARIES, "*"}:
+        yield Finding("note", f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches {name} off")
+    if not list(metadata.entry_points(group="opentelemetry_distro")):
+        yield Finding(
+            "note",
+            "no distro is installed: opentelemetry-instrument sets up no provider of its own "
+            "(metrics and incidents of models are sent all the same)",
+            "pip install opentelemetry-distro",
+        )
+
+
+def _references(settings: Settings) -> Iterator[Finding]:
+    for entry in settings.models:
+        name = entry.name or "any model"
+        try:
+            reference = load_reference(entry, name)
+        except OtelMlError as error:
+            yield Finding("broken", error.message, error.remedy)
+            continue
+        if reference is None:
+            yield Finding(
+                "note",
+                f"{name}: no reference; the first {settings.learn_rows} predictions become it",
+                "make one with: otel-ml init --reference DATA",
+            )
+            continue
+        yield Finding(
+            "ok",
+            f"{name}: reference {reference.id} of {reference.model_name}, "
+            f"{len(reference.features)} features",
+        )
+        known = set(reference.features)
+        if reference.group_layout is not None:
+            known |= {group.attribute for group in reference.group_layout.groups}
+        for column in (*entry.sensitive, *entry.slices):
+            if column not in known:
+                yield Finding(
+                    "broken",
+                    f"{name}: column {column!r} (sensitive or slices) is not in {entry.reference}",
+                    f"build the reference with it; it has: {', '.join(sorted(known)[:12])}",
+                )
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    if settings.state_dir is None:
+        yield Finding(
+            "note",
+            "no state directory: labels can only be reported by otel_ml.record_labels",
+            "set OTEL_ML_STATE_DIR to use: otel-ml label",
+        )
+        return
+    place = next(p for p in (settings.state_dir, *settings.state_dir.parents) if p.exists())
+    if os.access(place, os.W_OK):
+        yield Finding("ok", f"state directory {settings.state_dir}")
+    else:
+        yield Finding(
+            "broken",
+            f"state directory {settings.state_dir} cannot be written",
+            "give the user of the server write access, or choose another state_dir",
+        )
+
+
+def _destination(environ: Mapping[str, str]) -> Iterator[Finding]:
+    from otel_ml.emit.build import plan
+
+    try:
+        found = plan(environ)
+    except OtelMlError as error:
+        yield Finding("broken", error.message, error.remedy)
+        return
+    destinations = (*found.metrics, *found.logs)
+    if not destinations and not found.console and not found.provider:
+        yield Finding("note", "telemetry goes nowhere: the SDK or its exporters are disabled")
+    for url in dict.fromkeys(str(d.endpoint) for d in destinations):
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        address = (parts.hostname or "localhost", parts.port or 4317)
+        try:
+            with socket.create_connection(address, timeout=2):
+                yield Finding("ok", f"OTLP endpoint {url} answers")
+        except OSError as error:
+            yield Finding(
+                "broken",
+                f"OTLP endpoint {url} does not answer ({error.strerror or error})",
+                "start the Collector, or point OTEL_EXPORTER_OTLP_ENDPOINT at it",
+            )

@@ -1,0 +1,172 @@
+"""``otel-ml init``: a table of training data in, a reference and a configuration out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otel_ml.cli._roles import add_roles
+from otel_ml.config import load, parse_allowance
+from otel_ml.errors import ConfigError, DataError
+from otel_ml.profile import OVERALL, CategoryCells, Reference
+from otel_ml.profile.frames import Columns, read_table
+
+__all__ = ["build_reference", "register", "run"]
+
+
+def register(subparsers: Any) -> None:
+    """Add the verb."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "init",
+        help="make a reference and a configuration from training data",
+        description="Read a table (parquet or CSV) of training or validation data with the "
+        "model's outputs, write its profile (counts, never rows) and a configuration beside it.",
+        epilog="Example: otel-ml init --reference valid.parquet --score p --label y "
+        "--sensitive sex,race --model churn",
+    )
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="FILE", help="parquet or CSV table"
+    )
+    parser.add_argument("--model", metavar="NAME", help="name of the model (default: FILE's stem)")
+    parser.add_argument("--model-version", metavar="V", help="version of the model")
+    add_roles(parser)
+    parser.add_argument(
+        "--false-incidents",
+        default="1/30d",
+        metavar="N/PERIOD",
+        help="false incidents you put up with, such as 1/30d or 1/100000rows (default: 1/30d)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: .)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.set_defaults(run=run)
+
+
+def build_reference(table: Columns, arguments: argparse.Namespace, model: str) -> Reference:
+    """Build a reference from a table and its column roles.
+
+    Raises
+    ------
+    DataError
+        If a column that an option names is missing.
+    """
+    roles = {
+        "--prediction": arguments.prediction,
+        "--label": arguments.label,
+        "--timestamp": arguments.timestamp,
+        "--id": arguments.id,
+        "--client": arguments.client,
+    }
+    for option, column in roles.items():
+        if column is not None:
+            table.require(column, option)
+    for option, columns in (
+        ("--score", arguments.score),
+        ("--sensitive", arguments.sensitive),
+        ("--slice", arguments.slice),
+        ("--ignore", arguments.ignore),
+        ("--categorical", arguments.categorical),
+    ):
+        for column in columns:
+            table.require(column, option)
+    no_features = {*arguments.score, *arguments.ignore, *filter(None, roles.values())}
+    features = {name: column for name, column in table.data.items() if name not in no_features}
+    if not features:
+        raise DataError(
+            f"{table.where}: no feature is left", remedy="name fewer columns in the roles"
+        )
+    watched = tuple(dict.fromkeys((*arguments.sensitive, *arguments.slice)))
+    scores = [np.asarray(table.data[c], dtype=np.float64) for c in arguments.score]
+    return Reference.build(
+        features,
+        scores=None if not scores else scores[0] if len(scores) == 1 else np.stack(scores, axis=1),
+        predictions=None if arguments.prediction is None else table.data[arguments.prediction],
+        labels=None if arguments.label is None else table.data[arguments.label],
+        slices={name: table.data[name] for name in watched if name not in features},
+        sensitive=watched,
+        categorical=arguments.categorical,
+        model_name=model,
+        model_version=arguments.model_version,
+        task=arguments.task,
+        positive=arguments.positive,
+        threshold=arguments.threshold,
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files."""
+    count, per = parse_allowance(arguments.false_incidents)
+    model = arguments.model or arguments.reference.name.split(".")[0]
+    out: Path = arguments.out
+    targets = (out / "reference.json", out / "otel-ml.yaml")
+    if not out.is_dir():
+        raise ConfigError(f"{out}: no such folder", remedy="create it, or choose another --out")
+    for target in targets:
+        if target.exists() and not arguments.force:
+            raise ConfigError(f"{target} is there already", remedy="add --force to replace it")
+    table = read_table(arguments.reference)
+    reference = build_reference(table, arguments, model)
+    text = _yaml(reference, arguments, count, per)
+    reference.save(targets[0])
+    targets[1].write_text(text, encoding="utf-8")
+    load({"OTEL_ML_CONFIG_FILE": str(targets[1])})
+    _say(reference, table, targets, arguments)
+    return 0
+
+
+def _yaml(reference: Reference, arguments: argparse.Namespace, count: float, per: str) -> str:
+    import yaml
+
+    entry: dict[str, Any] = {"name": reference.model_name}
+    if reference.model_version is not None:
+        entry["version"] = reference.model_version
+    entry |= {"reference": "reference.json", "task": reference.task}
+    if reference.task == "binary":
+        assert reference.group_layout is not None
+        entry["positive"] = reference.group_layout.classes[1]
+        entry["threshold"] = reference.threshold
+    for key, names in (
+        ("sensitive", arguments.sensitive),
+        ("slices", arguments.slice),
+        ("ignore", arguments.ignore),
+    ):
+        if names:
+            entry[key] = list(names)
+    document = {"models": [entry], "budget": {"false_incidents": count, "per": per}}
+    head = "# Written by otel-ml init. Every key: docs/reference/configuration.md\n"
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _say(
+    reference: Reference,
+    table: Columns,
+    targets: tuple[Path, Path],
+    arguments: argparse.Namespace,
+) -> None:
+    categories = [
+        c.name
+        for c in reference.layout.sources
+        if isinstance(c, CategoryCells) and c.name in reference.features
+    ]
+    print(f"{table.where}: {table.n} rows, {len(reference.features)} features")
+    print(f"  task            {reference.task}{'' if arguments.task else '  (inferred)'}")
+    print(f"  by value        {', '.join(categories) or 'none'}")
+    print(f"  by quantile     {len(reference.features) - len(categories)} features")
+    if reference.group_layout is not None:
+        print(f"  classes         {', '.join(reference.group_layout.classes)}")
+        groups = [f"{k}={v}" for k, v in reference.group_layout.names if k != OVERALL]
+        print(f"  watched groups  {', '.join(groups) or 'none (--sensitive, --slice)'}")
+    if reference.outcomes is None:
+        print("  labels          none (--label): performance has nothing to be compared with")
+    else:
+        matrix = reference.outcomes[0]
+        print(f"  accuracy        {np.trace(matrix) / max(int(matrix.sum()), 1):.1%}")
+    if not arguments.score and reference.task != "regression":
+        print("  scores          none (--score): score drift is not watched")
+    print(f"wrote {targets[0]} (id {reference.id}) and {targets[1]}")
+    print("next: opentelemetry-instrument uvicorn app:app", file=sys.stdout)
