@@ -88,7 +88,7 @@ class History:
             late, source
         ].sum(axis=0)
 
-    def change_point(self, source: int, stream: Stream) -> ChangePoint:
+    def change_point(self, source: int, stream: Stream, first_row: int = 0) -> ChangePoint:
         """Estimate where a stream left its reference law.
 
         The likelihood of "one law before row *t*, another one from there on" over the evaluations
@@ -101,11 +101,13 @@ class History:
             Position of the counted source.
         stream
             What is asked of its counts.
+        first_row
+            Rows before it are not looked at: an earlier incident's own end is no change.
         """
         order = self._order()
         held = stream.asked(self.counts[order, source])
         # evaluations that counted nothing here cannot tell when
-        seen = held.sum(axis=1) > 0
+        seen = (held.sum(axis=1) > 0) & (self.rows[order, source] >= first_row)
         order, held = order[seen], held[seen]
         if not len(order):
             return ChangePoint(0, 0, 0)
@@ -117,7 +119,9 @@ class History:
         best = int(np.argmax(gain))
         near = np.flatnonzero(gain >= gain[best] - _DROP)
         rows = self.rows[order, source]
-        upper = int(rows[min(int(near[-1]) + 1, len(rows) - 1)])
+        last = int(near[-1])
+        # the change is somewhere within its evaluation, so the interval reaches to the end of it
+        upper = int(rows[last + 1] if last + 1 < len(rows) else rows[last] + held[last].sum())
         return ChangePoint(int(rows[best]), int(rows[near[0]]), max(upper, int(rows[best])))
 
 

@@ -116,6 +116,7 @@ class Incidents:
         self.closed: list[Incident] = []
         self.opened_total: dict[tuple[str, str, str, bool], int] = {}
         self._recovery: dict[int, _Recovery] = {}
+        self._armed: dict[int, int] = {}
 
     def step(self, evidence: Evidence) -> tuple[list[Change], list[int]]:
         """Take an evaluation.
@@ -203,7 +204,8 @@ class Incidents:
 
     def _change(self, stream: int) -> ChangePoint:
         info = self.streams[stream]
-        return self.history.change_point(self.sources[info.source], info)
+        first = self._armed.get(stream, 0)
+        return self.history.change_point(self.sources[info.source], info, first)
 
     def _home(self, stream: int, change: ChangePoint) -> int | None:
         """Return the open incident a stream belongs to: the same change, or its consequence."""
@@ -216,9 +218,10 @@ class Incidents:
             if level is None or culprit.family not in _DOWNSTREAM:
                 continue
             overlap = change.lower <= upper + _SLACK_ROWS and change.upper >= lower - _SLACK_ROWS
-            consequence = (
-                level > _DOWNSTREAM[culprit.family] and change.upper >= lower - _SLACK_ROWS
-            )
+            # groups overlap, so what makes one of them worse makes others and the whole worse
+            above = _DOWNSTREAM[culprit.family]
+            follows = level > above or level == above == _DOWNSTREAM["performance"]
+            consequence = follows and change.upper >= lower - _SLACK_ROWS
             if overlap or consequence:
                 return position
         return None
@@ -339,6 +342,7 @@ class Incidents:
                     for i, info in enumerate(self.streams)
                     if info.family in _DOWNSTREAM and i not in self._recovery
                 ]
+                self._armed |= dict.fromkeys(rearm, evidence.row)
                 changes.append(Change("closed", incident.copy(), evidence.at))
         return sorted(set(rearm))
 
@@ -372,6 +376,7 @@ class Incidents:
             "open": [i.to_json() for i in self.open],
             "closed": [i.to_json() for i in self.closed],
             "opened_total": [[*k, v] for k, v in self.opened_total.items()],
+            "armed": {str(k): v for k, v in self._armed.items()},
             "recovery": {
                 str(k): [r.start, r.law.tolist(), r.level, r.done, r.rows]
                 for k, r in self._recovery.items()
@@ -384,6 +389,7 @@ class Incidents:
         self.open = [Incident.from_json(i, index) for i in data["open"]]
         self.closed = [Incident.from_json(i, index) for i in data["closed"]]
         self.opened_total = {(c, t, s, bool(p)): n for c, t, s, p, n in data["opened_total"]}
+        self._armed = {int(k): int(v) for k, v in data["armed"].items()}
         self._recovery = {
             int(k): _Recovery(start, np.array(law), level, done, rows)
             for k, (start, law, level, done, rows) in data["recovery"].items()

@@ -63,14 +63,14 @@ def test_snapshots_are_equal(value: Any) -> None:
 def test_snapshots_do_not_change_with_the_original() -> None:
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     table: list[Any] = [[1, 2], {"a": 1}, np.zeros(2), (1,)]
-    columns = {"a": [1, 2], "b": np.zeros(2), 3: [1]}
+    columns: dict[Any, Any] = {"a": [1, 2], "b": np.zeros(2), 3: [1]}
     kept_array, kept_table, kept_columns = snapshot(array), snapshot(table), snapshot(columns)
     array[0, 0] = 9
     table[0].append(3)
     table[1]["a"] = 2
     table[2][0] = 1
     table.pop()
-    columns["a"].append(3)  # type: ignore[union-attr]  # the column is a list
+    columns["a"].append(3)
     columns["b"][0] = 1
     del columns["a"]
     assert isinstance(kept_array, np.ndarray)

@@ -139,6 +139,7 @@ salt: ${env:PEPPER}
         ),
         ("capture: {response_header: 'a:b'}", r"response_header: expected the name of an HTTP"),
         ("salt: ''", r"salt: expected a text that is not empty"),
+        ("salt: ' '", r"salt: expected a text that is not empty"),
         ("salt: [s3cret]", r"salt: expected a single value, found a list"),
         ("state_dir: ~nobody-of-this-name/x", r"state_dir: the path cannot be resolved"),
         ("- 1", r"otel-ml\.yaml:1: expected keys and values, found a list"),

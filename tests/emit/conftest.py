@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,6 +60,35 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
+    with scripted_server() as told:
+        yield told
+
+
+@pytest.fixture
+def scripted_tls(certificate: tuple[str, str]) -> Iterator[Scripted]:
+    """An HTTPS server that requires a client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.load_verify_locations(certificate[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    with scripted_server(context) as told:
+        yield told
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return the files of a self-signed certificate of 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    files = (str(folder / "cert.pem"), str(folder / "key.pem"))
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return files
+
+
+@contextmanager
+def scripted_server(context: ssl.SSLContext | None = None) -> Iterator[Scripted]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -90,7 +122,11 @@ def scripted() -> Iterator[Scripted]:
             """Clients of these tests hang up."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    told = Scripted(f"http://127.0.0.1:{server.server_address[1]}")
+    scheme = "http"
+    if context is not None:
+        scheme = "https"
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    told = Scripted(f"{scheme}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield told

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -141,22 +142,10 @@ def test_a_black_hole_ends_with_the_deadline(make: Any) -> None:
         sink.shutdown(0.2)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Return the files of a self-signed certificate of 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    files = (str(folder / "cert.pem"), str(folder / "key.pem"))
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
-    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return files
-
-
 def test_tls_with_client_certificates(
     make: Any, grpc_receiver: Any, certificate: tuple[str, str]
 ) -> None:
-    contents = [open(path, "rb").read() for path in certificate]
+    contents = [Path(path).read_bytes() for path in certificate]
     grpc_receiver.start(
         grpc.ssl_server_credentials(
             [(contents[1], contents[0])], contents[0], require_client_auth=True

@@ -421,6 +421,25 @@ def test_a_certificate_that_is_missing_is_a_failure_and_never_plaintext(
     sink.shutdown(0.1)
 
 
+def test_tls_with_client_certificates(
+    make: Any, scripted_tls: Any, certificate: tuple[str, str]
+) -> None:
+    trusted = {"OTEL_EXPORTER_OTLP_CERTIFICATE": certificate[0]}
+    known = {
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": certificate[0],
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": certificate[1],
+    }
+    sink = sink_to(scripted_tls.endpoint, **trusted, **known)
+    assert make.send(sink, make.counter(1)).ok
+    sink.shutdown(1)
+    for variables in ({}, known, trusted):
+        sink = sink_to(scripted_tls.endpoint, **variables)
+        report = make.send(sink, make.counter(1), timeout=2.0)
+        assert report.outcomes == {"metrics": "failure"}
+        sink.shutdown(0.2)
+    assert len(scripted_tls.requests) == 1
+
+
 @pytest.mark.parametrize("endpoint", ["localhost:1", "ftp://x", "http://", "http://a b", "::"])
 def test_a_nonsense_endpoint_is_a_failure(make: Any, endpoint: str) -> None:
     metrics = replace(from_environ("metrics", {}), endpoint=endpoint)

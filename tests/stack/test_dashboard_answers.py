@@ -49,6 +49,16 @@ AGEP = {"ml.feature.name": "AGEP", **REFERENCE}
 COW = {"ml.feature.name": "COW", **REFERENCE}
 BOUNDS = [30.0, 50.0]
 
+BY_SEX = {"ml.slice.attribute": "SEX", "ml.performance.metric": "accuracy"}
+OUTCOME = {"ml.prediction.class": "1", "ml.label.class": "0"}
+GROUP = {"ml.slice.attribute": "SEX", "ml.slice.group": "2"}
+
+
+def incident(cause: str, paged: bool, value: int) -> tuple[dict[str, Any], int]:
+    severity = {"ml.incident.severity": "critical", "ml.incident.paged": paged}
+    return {"ml.incident.cause": cause, "ml.incident.target": "AGEP", **severity}, value
+
+
 # Attributes of each point besides the model, with its value: for counters the increase per step.
 POINTS: Mapping[str, list[tuple[dict[str, Any], Any]]] = {
     "ml.predictions": [({}, 10), ({"error.type": "ValueError"}, 1)],
@@ -71,20 +81,9 @@ POINTS: Mapping[str, list[tuple[dict[str, Any], Any]]] = {
         for statistic in ("psi", "ks")
     ],
     "ml.incident.active": [
-        (
-            {
-                "ml.incident.cause": cause,
-                "ml.incident.target": "AGEP",
-                "ml.incident.severity": "critical",
-                "ml.incident.paged": paged,
-            },
-            value,
-        )
-        for cause, paged, value in (
-            ("unit_change", True, 1),
-            ("missing_values", False, 1),
-            ("new_category", True, 0),
-        )
+        incident("unit_change", True, 1),
+        incident("missing_values", False, 1),
+        incident("new_category", True, 0),
     ],
     "ml.performance.score": [
         (
@@ -100,35 +99,15 @@ POINTS: Mapping[str, list[tuple[dict[str, Any], Any]]] = {
     ],
     "ml.fairness.score": [
         (
-            {
-                "ml.slice.attribute": "SEX",
-                "ml.slice.group": group,
-                "ml.performance.metric": "accuracy",
-                "ml.estimate.bound": bound,
-            },
+            {**BY_SEX, "ml.slice.group": group, "ml.estimate.bound": bound},
             0.7,
         )
         for group in ("1", "2")
         for bound in ("lower", "value", "upper")
     ],
-    "ml.performance.outcomes": [
-        ({"ml.prediction.class": "1", "ml.label.class": "0"}, 3),
-        (
-            {
-                "ml.prediction.class": "1",
-                "ml.label.class": "0",
-                "ml.slice.attribute": "SEX",
-                "ml.slice.group": "2",
-            },
-            3,
-        ),
-    ],
-    "ml.fairness.difference": [
-        ({"ml.slice.attribute": "SEX", "ml.performance.metric": "accuracy"}, 0.05)
-    ],
-    "ml.fairness.group.ratio": [
-        ({"ml.slice.attribute": "SEX", "ml.performance.metric": "accuracy"}, 0.9)
-    ],
+    "ml.performance.outcomes": [(OUTCOME, 3), ({**OUTCOME, **GROUP}, 3)],
+    "ml.fairness.difference": [(BY_SEX, 0.05)],
+    "ml.fairness.group.ratio": [(BY_SEX, 0.9)],
     "ml.model.evidence": [({}, 6.0)],
     "ml.model.evidence.threshold": [({}, 4.0)],
 }
