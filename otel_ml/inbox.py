@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from otel_ml.errors import StateError
 
@@ -14,6 +15,8 @@ __all__ = ["LABELS", "Inbox", "LabelLine", "append_labels"]
 
 LABELS: Final = "labels.jsonl"
 _CHUNK: Final = 4 * 1024 * 1024
+_MOST: Final = 16 * _CHUNK  # bytes taken at a time, so that predictions get their turn
+_LONGEST: Final = 64 * 1024  # bytes of a line; a longer one is no label
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class LabelLine:
 class Inbox:
     """Reads what is appended to the label file since it was opened.
 
+    The file is kept open, so that one which is renamed away is still read to its end and its
+    place in the file system is not mistaken for that of the next.
+
     Parameters
     ----------
     directory
@@ -46,38 +52,71 @@ class Inbox:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / LABELS
+        self._file = self._opened()
         self._rest = b""
+        self._skipping = False
         self.malformed = 0
-        try:
-            status = self._path.stat()
-            self._inode, self._offset = status.st_ino, status.st_size
-        except OSError:
-            self._inode, self._offset = 0, 0
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
 
     def read(self) -> list[LabelLine]:
         """Return the labels appended since the last call; malformed lines are counted."""
         out: list[LabelLine] = []
         try:
-            status = self._path.stat()
-            if status.st_ino != self._inode or status.st_size < self._offset:
-                self._inode, self._offset, self._rest = status.st_ino, 0, b""
-            if status.st_size == self._offset:
+            self._file = self._file or self._opened()
+            if self._file is None:
                 return out
-            with self._path.open("rb") as handle:
-                handle.seek(self._offset)
-                data = handle.read(_CHUNK)
+            out += self._lines(self._file)
+            if self._replaced(self._file):
+                self._file.close()
+                self.malformed += bool(self._rest)  # its last line will never be finished
+                self._rest, self._skipping = b"", False
+                self._file = self._opened()
+                if self._file is not None:
+                    out += self._lines(self._file)
         except OSError:
             return out
-        self._offset += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                parsed = _parse(line)
+        return out
+
+    def _opened(self) -> BinaryIO | None:
+        try:
+            # no buffer: a buffered reader would not see what is appended to its last block
+            return self._path.open("rb", buffering=0)
+        except OSError:
+            return None
+
+    def _replaced(self, file: BinaryIO) -> bool:
+        held = os.fstat(file.fileno())
+        if file.tell() < held.st_size:
+            return False  # first to its end
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
+
+    def _lines(self, file: BinaryIO) -> Iterator[LabelLine]:
+        if os.fstat(file.fileno()).st_size < file.tell():  # it was truncated
+            file.seek(0)
+            self._rest, self._skipping = b"", False
+        taken = 0
+        while taken < _MOST and (data := file.read(_CHUNK)):
+            taken += len(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                if self._skipping:
+                    self._skipping = False
+                    continue
+                if not line.strip():
+                    continue
+                parsed = _parse(line) if len(line) <= _LONGEST else None
                 if parsed is None:
                     self.malformed += 1
                 else:
-                    out.append(parsed)
-        return out
+                    yield parsed
+            if len(self._rest) > _LONGEST:
+                self.malformed += not self._skipping
+                self._rest, self._skipping = b"", True
 
 
 def append_labels(directory: Path, labels: list[LabelLine]) -> None:
@@ -94,11 +133,14 @@ def append_labels(directory: Path, labels: list[LabelLine]) -> None:
     )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / LABELS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+        with open(directory / LABELS, "ab+", buffering=0, opener=_private) as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    text = "\n" + text  # a writer died within its line: it must not take ours along
+            rest = text.encode()
+            while rest:
+                rest = rest[file.write(rest) :]
     except OSError as error:
         raise StateError(
             f"cannot write labels to {directory}: {error.strerror}",
@@ -107,10 +149,16 @@ def append_labels(directory: Path, labels: list[LabelLine]) -> None:
         ) from error
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _parse(line: bytes) -> LabelLine | None:
     try:
         data = json.loads(line)
         model = data.get("model")
+        if data["label"] is None:
+            return None
         return LabelLine(None if model is None else str(model), str(data["id"]), data["label"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.errors import DataError
+from otel_ml.batches import join_batches
 from otel_ml.profile.cells import category_keys
 from otel_ml.profile.frames import to_columns
 from otel_ml.types import Batch, Captured, FloatArray
@@ -107,73 +107,6 @@ def convert(
             durations=durations,
             sizes=np.array([n], dtype=np.int64),
         )
-    )
-
-
-def join_batches(batches: Iterable[Batch], most: int = 4096) -> Iterable[Batch]:
-    """Join neighbouring batches with the same columns, so that single rows are counted together."""
-    held: list[Batch] = []
-    rows = 0
-    for batch in batches:
-        if held and (rows + batch.n > most or not _alike(held[0], batch)):
-            yield _joined(held)
-            held, rows = [], 0
-        held.append(batch)
-        rows += batch.n
-    if held:
-        yield _joined(held)
-
-
-def _alike(a: Batch, b: Batch) -> bool:
-    return (
-        a.features.keys() == b.features.keys()
-        and a.slices.keys() == b.slices.keys()
-        and all(
-            (getattr(a, f) is None) == (getattr(b, f) is None)
-            for f in ("predictions", "scores", "ids", "aliases", "clients", "event_times")
-        )
-        and (a.scores is None or b.scores is None or a.scores.shape[1:] == b.scores.shape[1:])
-        and (
-            a.predictions is None
-            or b.predictions is None
-            or a.predictions.dtype.kind == b.predictions.dtype.kind
-        )
-    )
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    first = batches[0]
-
-    def stacked(get: Callable[[Batch], NDArray[Any] | None]) -> NDArray[Any] | None:
-        parts = [p for p in map(get, batches) if p is not None]
-        if not parts:
-            return None
-        if any(p.dtype == object for p in parts):
-            parts = [p.astype(object) for p in parts]
-        return np.concatenate(parts)
-
-    def listed(get: Callable[[Batch], Sequence[Any] | None]) -> list[Any] | None:
-        parts = [p for p in map(get, batches) if p is not None]
-        return [item for part in parts for item in part] if parts else None
-
-    features = {k: stacked(lambda b, k=k: b.features[k]) for k in first.features}  # type: ignore[misc]
-    slices = {k: stacked(lambda b, k=k: b.slices[k]) for k in first.slices}  # type: ignore[misc]
-    return replace(
-        first,
-        n=sum(b.n for b in batches),
-        features={k: v for k, v in features.items() if v is not None},
-        slices={k: v for k, v in slices.items() if v is not None},
-        predictions=stacked(lambda b: b.predictions),
-        scores=stacked(lambda b: b.scores),
-        ids=listed(lambda b: b.ids),
-        aliases=listed(lambda b: b.aliases),
-        clients=listed(lambda b: b.clients),
-        event_times=stacked(lambda b: b.event_times),
-        durations=stacked(lambda b: b.durations),
-        sizes=stacked(lambda b: b.sizes),
-        errors=tuple(e for b in batches for e in b.errors),
     )
 
 

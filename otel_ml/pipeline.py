@@ -1,189 +1,41 @@
-"""Captured calls in, telemetry out: the embedded host of the engine.
-
-The request path appends to a bounded deque and returns. Everything else happens in one daemon
-thread per process, started by the first prediction, so that nothing exists before a fork and
-nothing is inherited across one.
-"""
+"""Captured calls in, telemetry out: the pipeline of this process and the functions on it."""
 
 from __future__ import annotations
 
 import atexit
-import logging
+import math
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-from otel_ml.config import active
+from otel_ml.buffer import Pipeline
+from otel_ml.snapshot import by_value, call_rows
 from otel_ml.types import Captured, ModelKey
 
-if TYPE_CHECKING:
-    from otel_ml.emit import Sink
-    from otel_ml.worker import Worker
-
 __all__ = ["Pipeline", "current", "flush", "observe", "record_labels", "shutdown", "skip", "submit"]
-
-_log = logging.getLogger("otel_ml")
-_PAUSE: Final = 0.1  # seconds between two looks at the queue
-_WAKE_AT: Final = 512  # calls in the queue at which the worker is woken early
-_LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
-
-Labels = tuple[str | None, list[str], list[Any]]
-
-
-class Pipeline:
-    """Buffer and worker of one process.
-
-    Parameters
-    ----------
-    make_sinks
-        Returns the sinks; called by the worker when it starts. The environment decides if left
-        out.
-    environ
-        Environment variables; those of the process if left out.
-    """
-
-    def __init__(
-        self,
-        make_sinks: Callable[[], Sequence[Sink]] | None = None,
-        environ: Mapping[str, str] | None = None,
-    ) -> None:
-        self.pid = os.getpid()
-        self.settings = active()
-        self.environ = os.environ if environ is None else environ
-        self.capacity = self.settings.capture.queue_size
-        self.queue: deque[Captured] = deque()
-        self.labels: deque[Labels] = deque()
-        self.skipped: dict[str, int] = {}
-        self.restarts = 0
-        self._make_sinks = make_sinks
-        self._worker: Worker | None = None
-        self._thread: threading.Thread | None = None
-        self._start_lock = threading.Lock()
-        self._wake = threading.Event()
-        self._stop = False
-        self._flush_asked = 0
-        self._flush_done = 0
-        self._flushed = threading.Condition()
-
-    def submit(self, captured: Captured) -> None:
-        """Take a call; drop and count it when the queue is full."""
-        queue = self.queue
-        if len(queue) >= self.capacity:
-            self.skip("queue_full", _rows(captured))
-            return
-        queue.append(captured)
-        if self._thread is None:
-            self.start()
-        elif len(queue) == _WAKE_AT:
-            self._wake.set()
-
-    def skip(self, reason: str, n: int = 1) -> None:
-        """Count predictions that were seen but not taken."""
-        # two threads may race for one increment: the count is of losses, never of predictions kept
-        self.skipped[reason] = self.skipped.get(reason, 0) + n
-
-    def add_labels(self, model: str | None, ids: Sequence[str], labels: Sequence[Any]) -> None:
-        """Take labels."""
-        if len(self.labels) < _LABEL_LIMIT:
-            self.labels.append((model, [str(i) for i in ids], list(labels)))
-        if self._thread is None:
-            self.start()
-
-    def start(self) -> None:
-        """Start the worker if it does not run."""
-        with self._start_lock:
-            if self._thread is not None or not self.settings.enabled:
-                return
-            self._stop = False
-            self._thread = threading.Thread(target=self._run, name="otel-ml", daemon=True)
-            self._thread.start()
-
-    def flush(self, timeout: float = 3.0) -> bool:
-        """Have everything taken so far counted and exported; tell whether it was in time."""
-        thread = self._thread
-        if thread is None or not thread.is_alive():
-            return not self.queue
-        with self._flushed:
-            self._flush_asked += 1
-            wanted = self._flush_asked
-            self._wake.set()
-            return self._flushed.wait_for(lambda: self._flush_done >= wanted, timeout)
-
-    def shutdown(self, timeout: float = 3.0) -> bool:
-        """Flush and end the worker; a later prediction starts it again, counts go on."""
-        with self._start_lock:
-            thread, self._thread = self._thread, None
-            if thread is None or not thread.is_alive():
-                return not self.queue
-            self._stop = True
-            self._wake.set()
-        thread.join(timeout)
-        return not thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._loop()
-                return
-            except BaseException:  # SystemExit or MemoryError of a user's object must not end it
-                self.restarts += 1
-                _log.exception("the monitoring worker failed and is started again")
-                if self._stop or self.restarts > 100:
-                    return
-                time.sleep(min(0.1 * self.restarts, 5.0))
-
-    def _loop(self) -> None:
-        if self._worker is None:
-            from otel_ml.worker import Worker
-
-            self._worker = Worker(self.settings, self.environ, self._make_sinks)
-        worker = self._worker
-        worker.open()
-        while True:
-            self._wake.wait(_PAUSE)
-            self._wake.clear()
-            stopping, asked = self._stop, self._flush_asked
-            worker.take(self.queue, self.labels)
-            if stopping or asked > self._flush_done or worker.due():
-                worker.export(
-                    skipped=self.skipped,
-                    queued=len(self.queue),
-                    capacity=self.capacity,
-                    restarts=self.restarts,
-                )
-            if asked > self._flush_done:
-                with self._flushed:
-                    self._flush_done = asked
-                    self._flushed.notify_all()
-            if stopping:
-                worker.close()
-                return
-
-
-def _rows(captured: Captured) -> int:
-    """Return the rows of a call without running any code of the user's objects."""
-    output = captured.output
-    if type(output) is list:
-        return max(len(output), 1)
-    shape = output.shape if type(output).__module__ == "numpy" else ()  # type: ignore[attr-defined]
-    return int(shape[0]) if shape else 1
 
 
 _current: Pipeline | None = None
 _renewing = threading.Lock()
 
 
+def _renew_lock() -> None:
+    global _renewing
+    _renewing = threading.Lock()  # another thread of the parent may have held it at the fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def current() -> Pipeline:
     """Return the pipeline of this process; a forked child gets its own, empty one."""
-    global _current, _renewing
+    global _current
     pipeline = _current
     if pipeline is not None and pipeline.pid == os.getpid():
         return pipeline
-    if pipeline is not None:
-        _renewing = threading.Lock()  # the parent may have held it at the fork
     with _renewing:
         if _current is None or _current.pid != os.getpid():
             _current = Pipeline()
@@ -278,9 +130,8 @@ def observe(
         Version of the model.
     """
     pipeline = current()
+    n = 1
     try:
-        from otel_ml.snapshot import by_value
-
         extra = {
             "scores": by_value(scores),
             "predictions": by_value(predictions),
@@ -288,19 +139,23 @@ def observe(
             "slices": by_value(slices),
             "event_times": by_value(event_times),
         }
-        pipeline.submit(
-            Captured(
-                ModelKey(model, version),
-                "observe",
-                by_value(features),
-                None,
-                time.time_ns(),
-                -1 if duration is None else int(duration * 1e9),
-                extra=extra,
-            )
+        captured = Captured(
+            ModelKey(model, None if version is None else str(version)),
+            "observe",
+            by_value(features),
+            None,
+            time.time_ns(),
+            extra=extra,
         )
+        n = call_rows(captured)
+        if type(model) is not str or not model:
+            pipeline.skip("invalid_input", n)
+            return
+        if duration is not None and 0 <= duration < math.inf:
+            captured.duration_ns = int(duration * 1e9)
+        pipeline.submit(captured)
     except Exception:
-        pipeline.skip("invalid_input")
+        pipeline.skip("invalid_input", n)
 
 
 def record_labels(*, ids: Sequence[str], labels: Sequence[Any], model: str | None = None) -> None:

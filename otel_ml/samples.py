@@ -1,23 +1,22 @@
-"""The state of engines and worker in, samples and events under their registered names out."""
+"""The state of a model's engine in, samples under their registered names out."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from otel_ml.engine import Engine
-from otel_ml.incidents import Change
 from otel_ml.monitors import asked
 from otel_ml.profile import PREDICTION, SCORE, CategoryCells, NumericCells, Profile, Reference
 from otel_ml.profile.cells import MISSING
+from otel_ml.samples_events import identity, incident_event, reference_event
+from otel_ml.samples_health import Health, process_samples
 from otel_ml.samples_labels import label_samples
 from otel_ml.semconv import attributes as a
-from otel_ml.semconv import events as e
 from otel_ml.semconv import metrics as m
 from otel_ml.state import State
 from otel_ml.stats.distance import (
@@ -30,7 +29,7 @@ from otel_ml.stats.distance import (
     wasserstein_binned,
 )
 from otel_ml.tally import Tally
-from otel_ml.types import AttributeValue, Buckets, Event, FloatArray, IntArray, ModelKey, Sample
+from otel_ml.types import AttributeValue, Buckets, FloatArray, IntArray, ModelKey, Sample
 
 __all__ = ["Health", "incident_event", "model_samples", "process_samples", "reference_event"]
 
@@ -38,7 +37,6 @@ _LN10: Final = math.log(10)
 _FLOOR: Final = -3.0  # evidence below one thousandth of a false incident says nothing
 _DRIFT_ROWS: Final = 1000  # rows that the classical statistics are computed over
 _MIN_DRIFT_ROWS: Final = 200
-_EVALUATION_BOUNDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _MONITORS: Final = {
     "input_drift": "inputs",
     "data_quality": "quality",
@@ -49,62 +47,6 @@ _MONITORS: Final = {
     "errors": "latency",
 }
 Attributes = Mapping[str, AttributeValue]
-
-
-@dataclass
-class Health:
-    """What the worker knows about itself.
-
-    Parameters
-    ----------
-    counted
-        Predictions counted since the start of the process.
-    skipped, dropped
-        Predictions not taken, by reason: on the request path, and in the worker.
-    exports
-        Exports by outcome and signal.
-    """
-
-    counted: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    dropped: Counter[str] = field(default_factory=Counter)
-    exports: Counter[tuple[str, str]] = field(default_factory=Counter)
-    queued: int = 0
-    capacity: int = 0
-    restarts: int = 0
-    last_success_ns: int = 0
-    evaluation: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
-    _evaluations: IntArray = field(
-        default_factory=lambda: np.zeros(len(_EVALUATION_BOUNDS) + 1, dtype=np.int64)
-    )
-    _evaluation_sum: float = 0.0
-
-    def drop(self, reason: str, n: int = 1) -> None:
-        """Count predictions the worker could not use."""
-        self.dropped[reason] += n
-
-    def exported(self, outcomes: Mapping[str, str], ok: bool, now_ns: int) -> None:
-        """Take the report of an export."""
-        for signal, outcome in outcomes.items():
-            self.exports[(outcome, signal)] += 1
-        if ok:
-            self.last_success_ns = now_ns
-
-    def evaluations(self) -> Buckets:
-        """Return the histogram of evaluation times."""
-        while self.evaluation:
-            value = self.evaluation.popleft()
-            self._evaluations[int(np.searchsorted(_EVALUATION_BOUNDS, value))] += 1
-            self._evaluation_sum += value
-        return Buckets(_EVALUATION_BOUNDS, tuple(self._evaluations.tolist()), self._evaluation_sum)
-
-
-def identity(key: ModelKey) -> dict[str, AttributeValue]:
-    """Return the attributes that name a model."""
-    known: dict[str, AttributeValue] = {a.ML_MODEL_NAME: key.name}
-    if key.version is not None:
-        known[a.ML_MODEL_VERSION] = key.version
-    return known
 
 
 def model_samples(
@@ -282,87 +224,3 @@ def _incidents(base: Attributes, state: State, seen: set[tuple[Any, ...]]) -> It
         yield Sample(m.ML_INCIDENT_ACTIVE, named(key), active[key])
     for total_key, count in state.incidents.opened_total.items():
         yield Sample(m.ML_INCIDENTS, named(total_key), count)
-
-
-def process_samples(health: Health, now_ns: int) -> Iterator[Sample]:
-    """Yield the series by which monitoring watches itself.
-
-    Parameters
-    ----------
-    health
-        What the worker knows about itself.
-    now_ns
-        Nanoseconds since the Unix epoch.
-    """
-    losses = Counter(health.dropped)
-    losses.update(health.skipped)
-    # what was seen outside of serving was never taken: it is no part of what must add up
-    lost = sum(count for reason, count in losses.items() if reason != a.MlDropReason.NOT_SERVING)
-    yield Sample(m.ML_MONITORING_CAPTURED, {}, health.counted + lost)
-    for reason, count in losses.items():
-        yield Sample(m.ML_MONITORING_DROPPED, {a.ML_DROP_REASON: reason}, count)
-    if not losses:
-        # a rate needs a series to begin at zero
-        named = {a.ML_DROP_REASON: a.MlDropReason.QUEUE_FULL}
-        yield Sample(m.ML_MONITORING_DROPPED, named, 0)
-    yield Sample(m.ML_MONITORING_QUEUE_SIZE, {}, health.queued)
-    yield Sample(m.ML_MONITORING_QUEUE_CAPACITY, {}, health.capacity)
-    yield Sample(m.ML_MONITORING_EVALUATION_DURATION, {}, health.evaluations())
-    for (outcome, signal), count in health.exports.items():
-        named = {a.ML_EXPORT_OUTCOME: outcome, a.ML_EXPORT_SIGNAL: signal}
-        yield Sample(m.ML_MONITORING_EXPORTS, named, count)
-    yield Sample(m.ML_MONITORING_WORKER_RESTARTS, {}, health.restarts)
-    if health.last_success_ns:
-        age = max(now_ns - health.last_success_ns, 0) / 1e9
-        yield Sample(m.ML_MONITORING_EXPORT_AGE, {}, age)
-
-
-def incident_event(key: ModelKey, change: Change) -> Event:
-    """Return the event of a step in the life of an incident."""
-    incident = change.incident
-    cause = incident.causes[0] if incident.causes else None
-    lower, upper = incident.change_row_interval
-    named: dict[str, Any] = {
-        **identity(key),
-        a.ML_INCIDENT_ID: incident.id,
-        a.ML_INCIDENT_STATE: change.state,
-        a.ML_INCIDENT_SEVERITY: incident.severity,
-        a.ML_INCIDENT_PAGED: incident.paged,
-        a.ML_INCIDENT_CAUSE: incident.cause,
-        a.ML_INCIDENT_MONITOR: incident.culprit.monitor,
-        a.ML_INCIDENT_TARGET: incident.culprit.target,
-        a.ML_INCIDENT_MEMBERS: [f"{i.monitor}:{i.target}" for i in incident.members],
-        a.ML_INCIDENT_EVIDENCE: float(incident.evidence_log10),
-        a.ML_INCIDENT_OPENED_ROW: incident.opened_row,
-        a.ML_INCIDENT_CHANGE_ROW: incident.change_row,
-        a.ML_INCIDENT_CHANGE_ROW_LOWER: lower,
-        a.ML_INCIDENT_CHANGE_ROW_UPPER: upper,
-        a.ML_INCIDENT_EFFECT: incident.culprit.text,
-        a.ML_INCIDENT_HARM: incident.harm.text,
-        a.ML_INCIDENT_CAUSES: [f"{c.id}:{c.score:.2f}" for c in incident.causes],
-    }
-    if cause is not None:
-        named |= {
-            a.ML_INCIDENT_NEXT_STEP: cause.next_step,
-            a.ML_INCIDENT_RUNBOOK: cause.runbook,
-            a.ML_INCIDENT_EVIDENCE_FOR: list(cause.supporting),
-            a.ML_INCIDENT_EVIDENCE_AGAINST: list(cause.contradicting),
-        }
-    severity = "info" if change.state == "closed" else incident.severity
-    body = f"Incident {change.state}: {cause.title if cause else 'unknown cause'}. "
-    return Event(
-        e.ML_INCIDENT, named, int(change.at * 1e9), severity, body + incident.culprit.text + "."
-    )
-
-
-def reference_event(key: ModelKey, engine: Engine, now_ns: int) -> Event:
-    """Return the event that says what a model is compared with from now on."""
-    reference = engine.reference
-    named: dict[str, Any] = {**identity(key), a.ML_REFERENCE_STATE: a.MlReferenceState.LEARNING}
-    if reference is not None:
-        named[a.ML_REFERENCE_STATE] = a.MlReferenceState.FROZEN
-        named[a.ML_REFERENCE_ID] = reference.id
-        body = f"Traffic of {key.name} is compared with reference {reference.id}."
-    else:
-        body = f"The first traffic of {key.name} becomes its reference."
-    return Event(e.ML_REFERENCE, named, now_ns, "info", body)

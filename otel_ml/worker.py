@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_ml.budget import Budget
-from otel_ml.config import ModelSettings, Settings
-from otel_ml.engine import Engine
-from otel_ml.errors import OtelMlError, ReferenceError
-from otel_ml.identity import resolve
+from otel_ml.config import Settings
+from otel_ml.hosts import Host, Hosts, load_reference, settings_of
 from otel_ml.inbox import Inbox
-from otel_ml.intake import convert, join_batches
-from otel_ml.profile import Reference
-from otel_ml.samples import Health, incident_event, model_samples, process_samples, reference_event
-from otel_ml.tally import Tally
+from otel_ml.intake import Converted, convert, join_batches
+from otel_ml.profile.cells import category_key
+from otel_ml.samples import Health, incident_event, model_samples, process_samples
+from otel_ml.snapshot import call_rows
 from otel_ml.types import Batch, Captured, Event, ModelKey, Sample
 
 if TYPE_CHECKING:
@@ -29,56 +25,8 @@ __all__ = ["Host", "Worker", "load_reference", "settings_of"]
 
 _log = logging.getLogger("otel_ml")
 _EXPORT_TIMEOUT: Final = 3.0
-_MAX_MODELS: Final = 50  # each has its own series: beyond, predictions are counted as dropped
 _TAKE: Final = 4096  # calls converted before labels and exports get their turn
 _SAY_AGAIN: Final = 60.0  # seconds before the same problem is logged again
-
-
-class Host:
-    """One model in the worker: its engine and the counts that need no reference."""
-
-    def __init__(self, key: ModelKey, engine: Engine, settings: ModelSettings) -> None:
-        self.key = key
-        self.engine = engine
-        self.settings = settings
-        self.tally = Tally()
-        self.seen: set[tuple[Any, ...]] = set()
-
-
-def settings_of(key: ModelKey, settings: Settings) -> ModelSettings:
-    """Return the entry of the configuration for a model; an empty one where there is none."""
-    for entry in settings.models:
-        if entry.name == key.name:
-            return entry
-    unnamed = [e for e in settings.models if not e.name]
-    return unnamed[0] if len(settings.models) == 1 and unnamed else ModelSettings(name=key.name)
-
-
-def load_reference(entry: ModelSettings, name: str) -> Reference | None:
-    """Return the reference the configuration names for a model, or None.
-
-    Raises
-    ------
-    ReferenceError
-        If the file cannot be used or belongs to another model.
-    """
-    if entry.reference is None:
-        return None
-    reference = Reference.load(entry.reference)
-    if entry.name and reference.model_name != entry.name:
-        raise ReferenceError(
-            f"{entry.reference}: a reference of model {reference.model_name!r}, "
-            f"configured for model {entry.name!r}",
-            remedy="name the reference of this model in `models[].reference`, or correct "
-            "`models[].name`",
-        )
-    if entry.version and reference.model_version not in (None, entry.version):
-        raise ReferenceError(
-            f"{entry.reference}: a reference of version {reference.model_version!r} of "
-            f"{name!r}, configured for version {entry.version!r}",
-            remedy="build a reference for this version, or correct `models[].version`",
-        )
-    return reference
 
 
 class Worker:
@@ -92,6 +40,8 @@ class Worker:
         Environment variables.
     make_sinks
         Returns the sinks; the environment decides if None.
+    inbox
+        Where labels arrive from other processes, or None.
     """
 
     def __init__(
@@ -99,58 +49,72 @@ class Worker:
         settings: Settings,
         environ: Mapping[str, str],
         make_sinks: Callable[[], Sequence[Sink]] | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         self.settings = settings
         self.environ = environ
-        self.hosts: dict[ModelKey, Host] = {}
-        self.sinks: Sequence[Sink] = ()
         self.events: list[Event] = []
+        self.hosts = Hosts(settings, self.events.append)
+        self.sinks: Sequence[Sink] = ()
         self.health = Health()
         self.start_ns = time.time_ns()
-        self.inbox = None if settings.state_dir is None else Inbox(settings.state_dir)
+        self.inbox = inbox
         self._make_sinks = make_sinks
-        self._names: dict[ModelKey, ModelKey] = {}
         self._key = (settings.salt or secrets.token_hex(16)).encode()
         self._interval = 60.0
         self._next = 0.0
+        self._open = False
+        self._in_hand = 0
+        self._malformed = 0
         self._said: dict[str, float] = {}
 
     def open(self) -> None:
-        """Make the sinks and set the time of the next export."""
-        if self._make_sinks is None:
-            from otel_ml.emit import build_sinks, export_interval
-
-            self.sinks = build_sinks(self.environ)
-            self._interval = max(export_interval(self.environ), 0.05)
-        else:
-            self.sinks = self._make_sinks()
-            self._interval = 0.05
+        """Make the sinks and set the time of the next export, unless that has been done."""
+        if self._open:
+            return
+        self._open = True
+        made = self._guarded(self._sinks)
+        self.sinks, self._interval = ((), self._interval) if made is None else made
         # the first export comes early: whoever sets this up wants to see that it works
         self._next = time.monotonic() + min(self._interval, 5.0)
 
     def close(self) -> None:
         """Release the sinks."""
-        for sink in self.sinks:
-            sink.shutdown(_EXPORT_TIMEOUT)
-        self.sinks = ()
+        sinks, self.sinks, self._open = self.sinks, (), False
+        for sink in sinks:
+            self._guarded(sink.shutdown, _EXPORT_TIMEOUT)
 
     def due(self) -> bool:
         """Tell whether it is time to export."""
         return time.monotonic() >= self._next
 
-    def take(self, queue: deque[Captured], labels: deque[Any]) -> None:
-        """Convert, count and evaluate everything that waits."""
+    def take(self, queue: deque[Captured], labels: deque[Any], *, everything: bool = False) -> None:
+        """Convert, count and evaluate what waits.
+
+        Parameters
+        ----------
+        queue, labels
+            What waits; other threads go on appending.
+        everything
+            All that is there now, even if an export is due.
+        """
         began = time.perf_counter()
-        worked = False
-        while queue:
-            calls = [queue.popleft() for _ in range(min(len(queue), _TAKE))]
+        if self._in_hand:  # the thread was killed in the middle: this is what it lost
+            self.health.drop("invalid_input", self._in_hand)
+            self._in_hand = 0
+        left = len(queue)
+        worked = left > 0
+        while left > 0:
+            calls = [queue.popleft() for _ in range(min(left, _TAKE))]
+            left -= len(calls)
+            self._in_hand = sum(map(call_rows, calls))
             self._count(calls)
-            worked = True
-            if self.due():
+            self._in_hand = 0
+            if self.due() and not everything:
                 break
         worked |= self._take_labels(labels)
         now = time.time()
-        for host in list(self.hosts.values()):
+        for host in self.hosts:
             self._guarded(self._evaluate, host, now)
         if worked:
             self.health.evaluation.append(time.perf_counter() - began)
@@ -162,129 +126,78 @@ class Worker:
         self._next = time.monotonic() + self._interval
         now_ns = time.time_ns()
         samples: list[Sample] = []
-        for host in list(self.hosts.values()):
-            made = self._guarded(self._samples, host)
-            samples += made or []
+        for host in self.hosts:
+            samples += self._guarded(self._samples, host) or []
         self.health.skipped = dict(skipped)
         self.health.queued, self.health.capacity = queued, capacity
         self.health.restarts = restarts
         samples += process_samples(self.health, now_ns)
-        events, self.events = self.events, []
+        events = self.events[:]
+        del self.events[: len(events)]
         for sink in self.sinks:
-            report = sink.export(
-                samples, events, start_ns=self.start_ns, now_ns=now_ns, timeout=_EXPORT_TIMEOUT
-            )
-            self.health.exported(report.outcomes, report.ok, now_ns)
+            report = self._guarded(self._export, sink, samples, events, now_ns)
+            if report is not None:
+                self.health.exported(report.outcomes, report.ok, now_ns)
+
+    def _sinks(self) -> tuple[Sequence[Sink], float]:
+        if self._make_sinks is not None:
+            return self._make_sinks(), 0.05
+        from otel_ml.emit import build_sinks, export_interval
+
+        return build_sinks(self.environ), max(export_interval(self.environ), 0.05)
+
+    def _export(
+        self, sink: Sink, samples: Sequence[Sample], events: Sequence[Event], now_ns: int
+    ) -> Any:
+        return sink.export(
+            samples, events, start_ns=self.start_ns, now_ns=now_ns, timeout=_EXPORT_TIMEOUT
+        )
 
     def _count(self, calls: Sequence[Captured]) -> None:
         by_host: dict[ModelKey, list[Batch]] = {}
         for call in calls:
-            host = self._guarded(self._host, call.model)
-            if host is None:
-                self.health.drop("overflow" if len(self.hosts) >= _MAX_MODELS else "invalid_input")
+            lost = call_rows(call)
+            found = self._guarded(self._converted, call)
+            host, converted = (None, None) if found is None else found
+            if host is not None and converted is not None and converted.batch is not None:
+                by_host.setdefault(host.key, []).append(converted.batch)
                 continue
-            reference = host.engine.reference
-            converted = self._guarded(
-                lambda call=call, host=host, reference=reference: convert(
-                    call,
-                    names=() if reference is None else reference.features,
-                    positive=host.settings.positive,
-                    ignore=host.settings.ignore,
-                    key=self._key,
-                )
-            )
-            if converted is None or converted.batch is None:
-                self.health.drop("invalid_input" if converted is None else converted.problem)
-                continue
-            by_host.setdefault(host.key, []).append(converted.batch)
+            self.health.drop("invalid_input" if converted is None else converted.problem, lost)
+            self._in_hand -= lost
         for key, batches in by_host.items():
-            host = self.hosts[key]
-            for batch in join_batches(batches):
-                host.tally.add(batch)
-                self.health.counted += batch.n + len(batch.errors)
-                learning = host.engine.learner is not None
-                self._guarded(host.engine.observe, batch)
-                if learning and host.engine.reference is not None:
-                    self._frozen(host)
+            host = self.hosts.by_key[key]
+            for batch in self._guarded(lambda b=batches: list(join_batches(b))) or batches:
+                n = batch.n + len(batch.errors)
+                counted = self._guarded(host.tally.add, batch)
+                if counted is None:
+                    self.health.drop("invalid_input", n)
+                else:
+                    self.health.counted += n
+                self._in_hand -= n
+                self._guarded(self._observe, host, batch)
 
-    def _host(self, model: object) -> Host | None:
-        key, _ = resolve(model, self.settings)
-        key = self._names.get(key, key)
-        host = self.hosts.get(key)
-        if host is not None or len(self.hosts) >= _MAX_MODELS:
-            return host
-        entry = settings_of(key, self.settings)
-        try:
-            reference = load_reference(entry, key.name)
-        except OtelMlError as error:
-            _log.error("monitoring goes on, learning from the first traffic: %s", error)
-            reference = None
-        if reference is None:
-            reference = self._learned(key)
-        if reference is not None and not entry.name:
-            # the reference knows the model's name, the configuration does not
-            named = ModelKey(reference.model_name, key.version or reference.model_version)
-            self._names[key] = named
-            if named in self.hosts:
-                return self.hosts[named]
-            key = named
-        elif key.version is None and reference is not None and reference.model_version:
-            self._names[key] = ModelKey(key.name, reference.model_version)
-            key = self._names[key]
-            if key in self.hosts:
-                return self.hosts[key]
-        budget = self.settings.budget
-        engine = Engine(
-            reference,
-            budget=Budget(budget.false_incidents, budget.per, budget.rows_per_day),
-            min_effect=self.settings.min_effect,
-            learn_rows=self.settings.learn_rows,
-            label_capacity=self.settings.label_ttl_rows,
-            model=key,
-            learn={
-                "task": entry.task,
-                "positive": entry.positive,
-                "threshold": entry.threshold,
-                "sensitive": (*entry.sensitive, *entry.slices),
-                "min_group": self.settings.min_group,
-            },
+    def _converted(self, call: Captured) -> tuple[Host | None, Converted]:
+        host = self.hosts.of(call.model)
+        if host is None:
+            return None, Converted(None, "overflow")
+        reference = host.engine.reference
+        return host, convert(
+            call,
+            names=() if reference is None else reference.features,
+            positive=host.settings.positive,
+            ignore=host.settings.ignore,
+            key=self._key,
         )
-        host = self.hosts[key] = Host(key, engine, entry)
-        self.events.append(reference_event(host.key, engine, time.time_ns()))
-        return host
 
-    def _reference_path(self, key: ModelKey) -> str | None:
-        if self.settings.state_dir is None:
-            return None
-        import hashlib
-
-        mark = hashlib.sha256("@".join(str(p) for p in key).encode()).hexdigest()[:16]
-        return os.path.join(self.settings.state_dir, f"reference-{mark}.json")
-
-    def _learned(self, key: ModelKey) -> Reference | None:
-        """Return the reference an earlier process learned, where there is a state directory."""
-        path = self._reference_path(key)
-        if path is None or not os.path.exists(path):
-            return None
-        try:
-            return Reference.load(path)
-        except OtelMlError as error:
-            _log.error("a reference learned earlier cannot be used: %s", error)
-            return None
-
-    def _frozen(self, host: Host) -> None:
-        self.events.append(reference_event(host.key, host.engine, time.time_ns()))
-        path = self._reference_path(host.key)
-        if path is not None and host.engine.reference is not None:
-            try:
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                host.engine.reference.save(path)
-            except (OtelMlError, OSError) as error:
-                _log.error("the learned reference is not kept across restarts: %s", error)
+    def _observe(self, host: Host, batch: Batch) -> None:
+        learning = host.engine.learner is not None
+        host.engine.observe(batch)
+        if learning and host.engine.reference is not None:
+            self.hosts.froze(host)
 
     def _take_labels(self, labels: deque[Any]) -> bool:
         by_model: dict[str | None, tuple[list[str], list[Any]]] = {}
-        while labels:
+        for _ in range(len(labels)):
             model, ids, values = labels.popleft()
             held = by_model.setdefault(model, ([], []))
             held[0].extend(ids)
@@ -294,11 +207,21 @@ class Worker:
                 held = by_model.setdefault(line.model, ([], []))
                 held[0].append(line.id)
                 held[1].append(line.label)
+            if self.inbox.malformed > self._malformed:
+                new, self._malformed = self.inbox.malformed - self._malformed, self.inbox.malformed
+                self._say("malformed labels", "%d lines of the label file are no labels", new)
         for model, (ids, values) in by_model.items():
-            for host in list(self.hosts.values()):
-                if model in (None, host.key.name):
-                    self._guarded(host.engine.observe_labels, ids, values)
+            self._guarded(self._label, model, ids, values)
         return bool(by_model)
+
+    def _label(self, model: str | None, ids: Sequence[str], values: Sequence[Any]) -> None:
+        keys = [category_key(value) for value in values]
+        known = [i for i, key in enumerate(keys) if key is not None]
+        for host in self.hosts:
+            if model in (None, host.key.name):
+                self._guarded(
+                    host.engine.observe_labels, [ids[i] for i in known], [keys[i] for i in known]
+                )
 
     def _evaluate(self, host: Host, now: float) -> None:
         for change in host.engine.evaluate(now):
@@ -317,13 +240,21 @@ class Worker:
         return model_samples(host.key, host.engine, host.tally, host.seen, self.settings.min_group)
 
     def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run one piece of work; what it raises loses that piece only and is said once a minute."""
+        """Run one piece of work; what it raises loses that piece only and is said once a minute.
+
+        Notes
+        -----
+        Conversion runs code of the application's objects, which may raise what ends a thread.
+        """
         try:
             return work(*arguments)
-        except Exception as error:
+        except BaseException as error:
             kind = f"{type(error).__name__} in {getattr(work, '__qualname__', 'conversion')}"
-            now = time.monotonic()
-            if now - self._said.get(kind, -_SAY_AGAIN) >= _SAY_AGAIN:
-                self._said[kind] = now
-                _log.exception("monitoring lost something: %s", kind)
+            self._say(kind, "monitoring lost something: %s", kind, error=error)
             return None
+
+    def _say(self, kind: str, text: str, *values: Any, error: BaseException | None = None) -> None:
+        now = time.monotonic()
+        if now - self._said.get(kind, -_SAY_AGAIN) >= _SAY_AGAIN:
+            self._said[kind] = now
+            _log.error(text, *values, exc_info=error)

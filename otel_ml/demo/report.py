@@ -61,7 +61,9 @@ def page(outcome: Outcome, telemetry: Telemetry, years: Sequence[Stretch]) -> st
 
 def _headline(outcome: Outcome) -> str:
     named = sum(one.cause_named and one.target_named for one in outcome.findings)
-    return f"{named} of {len(outcome.findings)} faults found and rightly named"
+    said = f"{named} of {len(outcome.findings)} faults found and rightly named"
+    extra = len(outcome.other)
+    return f"{said}, {extra} incident{'s' * (extra > 1)} too many" if extra else said
 
 
 def _head(outcome: Outcome) -> str:

@@ -64,12 +64,17 @@ def timeline(
     for one, lane in zip(incidents, lanes, strict=True):
         start, end, y = frame.x(one.start), frame.x(one.end), foot + 20 * lane
         parts.append(svg.rect(start, y, max(end - start, 4), 12, one.kind, tip=one.tip, round_=3))
-        if start > right - len(one.label) * SMALL_TEXT * svg.GLYPH:
+        if _label_before(one, frame.x, right):
             parts.append(svg.text(start - 4, y + 10, one.label, "small end"))
         else:
             parts.append(svg.text(max(end, start + 4) + 4, y + 10, one.label, "small"))
     parts.append(_years(years, frame.x, height - 28))
     return svg.document(width, height, parts, "Evidence, faults and incidents over rows")
+
+
+def _label_before(one: Stretch, x: svg.Scale, right: float) -> bool:
+    """Return whether a label has no room behind its bar, so that it goes before it."""
+    return max(x(one.end), x(one.start) + 4) + len(one.label) * SMALL_TEXT * svg.GLYPH > right
 
 
 def _lanes(stretches: Sequence[Stretch], x: svg.Scale, right: float) -> list[int]:
@@ -79,7 +84,7 @@ def _lanes(stretches: Sequence[Stretch], x: svg.Scale, right: float) -> list[int
     for one in stretches:
         label = len(one.label) * SMALL_TEXT * svg.GLYPH + 12
         start, end = x(one.start), max(x(one.end), x(one.start) + 4) + label
-        if x(one.start) > right - label:
+        if _label_before(one, x, right):
             start, end = x(one.start) - label, x(one.end)
         lane = next((n for n, until in enumerate(free) if until <= start), len(free))
         free[lane : lane + 1] = [end]

@@ -7,6 +7,7 @@ column are fixed by the reference, so counts of any two pieces of traffic can be
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,9 +37,10 @@ NOT_A_NUMBER: Final = "not_a_number"
 OTHER: Final = "other"
 UNSEEN: Final = "unseen"
 
-_MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in float64
+MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in float64
 _RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
 _HASH_CHARS: Final = 12
+_MAX: Final = sys.float_info.max
 
 
 def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -57,10 +59,12 @@ def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]
         Shape ``(n,)``; True where the value is present and does not parse as a number.
     """
     if column.dtype.kind in "fiub":
-        return column.astype(np.float64), np.zeros(len(column), dtype=bool)
+        with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
+            return column.astype(np.float64), np.zeros(len(column), dtype=bool)
     if column.dtype.kind in "mM":
-        values = column.astype("datetime64[ns]" if column.dtype.kind == "M" else "m8[ns]")
-        seconds = values.astype(np.int64).astype(np.float64) / 1e9
+        # microseconds: nanoseconds overflow in 2262
+        values = column.astype("datetime64[us]" if column.dtype.kind == "M" else "m8[us]")
+        seconds = values.astype(np.int64).astype(np.float64) / 1e6
         return np.where(np.isnat(values), np.nan, seconds), np.zeros(len(column), dtype=bool)
     values = np.full(len(column), np.nan)
     text = np.zeros(len(column), dtype=bool)
@@ -85,13 +89,19 @@ def category_key(item: object) -> str | None:
     if isinstance(item, (bool, np.bool_)):
         return str(bool(item))
     if isinstance(item, (int, np.integer)):
-        return str(int(item))
+        try:
+            return str(int(item))[:200]
+        except ValueError:  # longer than Python writes in decimal
+            return hex(int(item))[:200]
     if isinstance(item, (float, np.floating)):
         number = float(item)
         if number != number:
             return None
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    text = str(item)[:200]
+    try:
+        text = str(item)[:200]
+    except Exception:  # code of the application: one odd value must not lose the batch
+        return type(item).__name__
     return None if text in {"<NA>", "NaT", "nan", "None"} else text
 
 
@@ -101,16 +111,9 @@ def category_keys(column: NDArray[Any]) -> NDArray[Any]:
         distinct, inverse = np.unique(column, return_inverse=True, equal_nan=True)
         keys = np.array([category_key(item) for item in distinct.tolist()], dtype=object)
         return np.asarray(keys[inverse.reshape(-1)])
-    cache: dict[object, str | None] = {}
     out = np.empty(len(column), dtype=object)
     for i, item in enumerate(column.tolist()):
-        try:
-            key = cache[item]
-        except (KeyError, TypeError):
-            key = category_key(item)
-            if len(cache) < 10_000 and isinstance(item, (str, int, float)):
-                cache[item] = key
-        out[i] = key
+        out[i] = category_key(item)
     return out
 
 
@@ -140,7 +143,10 @@ class NumericCells:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Name of each cell."""
-        bins = [f"({a:g}, {b:g}]" for a, b in zip(self.bounds, self.bounds[1:], strict=False)]
+        pairs = list(zip(self.bounds, self.bounds[1:], strict=False))
+        bins = [f"({a:g}, {b:g}]" for a, b in pairs]
+        if len(set(bins)) < len(bins):  # six digits do not tell them apart
+            bins = [f"({a!r}, {b!r}]" for a, b in pairs]
         return (BELOW, *bins, ABOVE, MISSING, INFINITE, NOT_A_NUMBER)
 
     @property
@@ -190,8 +196,10 @@ class NumericCells:
         low, high = (float(v) for v in np.quantile(values, [0.001, 0.999], method="nearest"))
         step = 1e-6 * (high - low) if high > low else max(abs(low), 1.0) * 1e-6
         inner = [float(f"{e:.9g}") for e in quantile_edges(values, bins)]
-        low_bound = float(f"{low - step:.9g}")
-        top = high if high > low else high + step
+        low_bound = float(f"{max(low - step, -_MAX):.9g}")
+        if not low_bound < low:  # nine digits are too few for values so close together
+            low_bound = max(float(np.nextafter(low, -np.inf)), -_MAX)
+        top = high if high > low else min(high + step, _MAX)
         kept = sorted({e for e in inner if low_bound < e < top})
         return cls(name, (low_bound, *kept, float(top)))
 
@@ -226,8 +234,9 @@ class CategoryCells:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Name of each cell."""
-        return (*self.categories, OTHER, UNSEEN, MISSING)
+        """Name of each cell; a category that is called like a defect is put in quotes."""
+        defects = (OTHER, UNSEEN, MISSING)
+        return (*(repr(c) if c in defects else c for c in self.categories), *defects)
 
     @property
     def size(self) -> int:
@@ -302,7 +311,7 @@ Cells = NumericCells | CategoryCells
 def moments(values: FloatArray) -> FloatArray:
     """Return number, sum and sum of squares of the finite values, shape ``(3,)``."""
     finite = values[~np.isnan(values)]
-    clipped = np.clip(finite, -_MOMENT_LIMIT, _MOMENT_LIMIT)
+    clipped = np.clip(finite, -MOMENT_LIMIT, MOMENT_LIMIT)
     return np.array([len(clipped), clipped.sum(), np.square(clipped).sum()])
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.profile.cells import category_keys
+from otel_ml.profile.cells import MOMENT_LIMIT, category_keys, numeric_values
 from otel_ml.profile.profile import Layout, Profile
-from otel_ml.profile.reference import PREDICTION, SCORE, Reference
+from otel_ml.profile.reference import PREDICTION, SCORE, Reference, decided
 from otel_ml.types import Batch, FloatArray
 
 __all__ = ["Codes", "chunk_counts", "decisions", "encode", "top_score"]
@@ -59,20 +59,16 @@ def top_score(reference: Reference, scores: FloatArray) -> FloatArray:
 
 
 def decisions(reference: Reference, batch: Batch) -> NDArray[Any] | None:
-    """Return the predicted class keys of a batch, deriving them from scores where needed."""
+    """Return the predicted class keys, or values, deriving them from scores where needed."""
+    if reference.task == "regression":
+        given = batch.predictions if batch.predictions is not None else batch.scores
+        return None if given is None else numeric_values(given.reshape(batch.n))[0]
     if batch.predictions is not None:
-        if reference.task == "regression":
-            return batch.predictions
         return category_keys(batch.predictions)
     if batch.scores is None or reference.group_layout is None:
         return None
-    classes = np.array(reference.group_layout.classes, dtype=object)
-    if batch.scores.ndim == 2 and batch.scores.shape[1] > 2:
-        top = np.argmax(batch.scores, axis=1)
-        return np.asarray(classes[np.minimum(top, len(classes) - 1)])
-    if len(classes) != 2:
-        return None
-    return np.asarray(classes[(top_score(reference, batch.scores) >= reference.threshold) * 1])
+    classes = reference.group_layout.classes
+    return decided(classes, batch.scores, reference.threshold, reference.task)
 
 
 def encode(reference: Reference, batch: Batch) -> Codes:
@@ -134,7 +130,7 @@ def chunk_counts(
     flat = (group[:, None] * s + np.arange(s)) * width + codes.codes
     counts = np.bincount(flat[codes.codes >= 0], minlength=groups * s * width)
     sums = np.zeros((groups, s, 3))
-    values = np.clip(codes.values, -1e100, 1e100)
+    values = np.clip(codes.values, -MOMENT_LIMIT, MOMENT_LIMIT)
     finite = ~np.isnan(values)
     filled = np.where(finite, values, 0.0)
     for k, part in enumerate((finite.astype(np.float64), filled, np.square(filled))):

@@ -5,7 +5,7 @@ DataFrames of any library are read through narwhals, so pandas, polars and arrow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
+from otel_ml.profile.cells import category_key, numeric_values
 
 __all__ = ["Columns", "read_table", "to_columns"]
 
@@ -77,19 +78,26 @@ def to_columns(
     Raises
     ------
     DataError
-        If the object is not a table, or its columns have different lengths.
+        If the object is not a table, a name occurs twice, or a column has another length than the
+        others or more than one dimension.
     """
     data: dict[str, NDArray[Any]]
     if isinstance(features, Columns):
         data = dict(features.data)
     elif isinstance(features, Mapping):
-        data = {str(k): _column(v) for k, v in features.items()}
+        data = _named(((str(k), _column(v)) for k, v in features.items()), where)
     elif isinstance(features, np.ndarray):
-        data = dict(_from_array(features, names, where))
+        data = _named(_from_array(features, names, where), where)
     elif isinstance(features, (list, tuple)):
-        data = dict(_from_rows(features, names, where))
+        data = _named(_from_rows(features, names, where), where)
     else:
-        data = _from_frame(features, where)
+        data = _named(_from_frame(features, where), where)
+    for name, column in data.items():
+        if column.ndim != 1:
+            raise DataError(
+                f"{where}: column {name!r} has shape {column.shape}",
+                remedy="give one value per row and column",
+            )
     lengths = {name: len(column) for name, column in data.items()}
     if len(set(lengths.values())) > 1:
         (a, na), (b, nb) = sorted(lengths.items(), key=lambda kv: kv[1])[:: len(lengths) - 1]
@@ -131,18 +139,44 @@ def read_table(path: Path) -> Columns:
     return to_columns(table, where=str(path))
 
 
+def _named(pairs: Iterable[tuple[str, NDArray[Any]]], where: str) -> dict[str, NDArray[Any]]:
+    data: dict[str, NDArray[Any]] = {}
+    for name, column in pairs:
+        if name in data:
+            raise _twice(name, where)
+        data[name] = column
+    return data
+
+
+def _twice(name: str, where: str) -> DataError:
+    return DataError(
+        f"{where}: more than one column is named {name!r}", remedy="give every column its own name"
+    )
+
+
 def _column(values: object) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray):
+        filled = values.astype(np.float64 if values.dtype.kind in "fiub" else object)
+        return np.asarray(filled.filled(np.nan if filled.dtype.kind == "f" else None))
     if isinstance(values, np.ndarray):
         return values if values.dtype.kind in "fiubmMO" else values.astype(object)
     if isinstance(values, (list, tuple)):
         if all(type(v) in (int, float) for v in values):
-            return np.asarray(values, dtype=np.float64)
-        out = np.empty(len(values), dtype=object)
-        out[:] = values
-        return out
+            try:
+                return np.asarray(values, dtype=np.float64)
+            except OverflowError:  # an int too large for a float: counted as infinite
+                return numeric_values(_objects(values))[0]
+        return _objects(values)
     if hasattr(values, "to_numpy"):
         return _column(np.asarray(values.to_numpy()))
     return _column(np.asarray(values))
+
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    out = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):  # assigning all at once would unpack nested sequences
+        out[i] = value
+    return out
 
 
 def _from_array(
@@ -189,7 +223,7 @@ def _from_rows(
         yield (names[j] if names else f"f{j}"), _column([row[j] for row in rows])
 
 
-def _from_frame(frame: Any, where: str) -> dict[str, NDArray[Any]]:
+def _from_frame(frame: Any, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
     try:
         import narwhals as nw
     except ImportError as error:
@@ -199,23 +233,25 @@ def _from_frame(frame: Any, where: str) -> dict[str, NDArray[Any]]:
         ) from error
     try:
         table = nw.from_native(frame, eager_only=True)
+        columns = list(zip(table.columns, table.iter_columns(), strict=True))
+    except nw.exceptions.DuplicateError as error:
+        names = [str(name) for name in getattr(frame, "column_names", getattr(frame, "columns", ()))]
+        raise _twice(next((n for n in names if names.count(n) > 1), "?"), where) from error
     except TypeError as error:
         raise DataError(
             f"{where}: {type(frame).__name__} is no table",
             remedy="give a DataFrame, a 2-D array, or a mapping of columns",
         ) from error
-    out = {}
-    for name in table.columns:
-        series = table[name]
-        if series.dtype.is_numeric() and series.null_count() == 0:
-            out[str(name)] = series.to_numpy()
-        elif series.dtype.is_numeric():
-            out[str(name)] = series.cast(nw.Float64).to_numpy().astype(np.float64)
+    for name, series in columns:
+        if series.dtype.is_numeric():
+            whole = series if series.null_count() == 0 else series.cast(nw.Float64)
+            yield str(name), _column(whole.to_numpy())
         elif series.dtype in (nw.Datetime, nw.Duration, nw.Date):
-            out[str(name)] = _times(series.to_list())
+            yield str(name), _times(series.to_list())
+        elif series.dtype in (nw.Categorical, nw.Enum):  # levels are names even where they count
+            yield str(name), _objects([category_key(v) for v in series.to_list()])
         else:
-            out[str(name)] = _column(series.to_list())
-    return {name: _column(column) for name, column in out.items()}
+            yield str(name), _column(series.to_list())
 
 
 def _times(values: list[Any]) -> NDArray[Any]:
@@ -224,6 +260,8 @@ def _times(values: list[Any]) -> NDArray[Any]:
 
     seconds = np.full(len(values), np.nan)
     for i, value in enumerate(values):
+        if value != value:  # NaT
+            continue
         if isinstance(value, dt.timedelta):
             seconds[i] = value.total_seconds()
         elif isinstance(value, dt.datetime):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,12 @@ def read(path: Path) -> dict[str, Any]:
     """
     rebuild = "build it again with: otel-ml init --reference DATA"
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device would never end
+            raise ReferenceError(
+                f"{path}: not a file", remedy=f"check the path in `models[].reference`, or {rebuild}"
+            )
+        if found.st_size > _MAX_BYTES:
             raise ReferenceError(f"{path}: larger than {_MAX_BYTES} bytes", remedy=rebuild)
         document = json.loads(path.read_bytes())
     except OSError as error:

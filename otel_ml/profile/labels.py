@@ -33,8 +33,10 @@ class LabelJoin(Generic[T]):
 
     Two generations of a hash table: the older is dropped as a whole when the younger is full, so
     memory is bounded by ``2 × capacity`` predictions and a prediction waits for at least
-    `capacity` further ones. Labels that come before their prediction wait in the same way. The
-    first label counts; a later equal one is a duplicate, a later different one a conflict.
+    `capacity` further ones, whichever come: labels of unknown predictions take room as well.
+    Labels that come before their prediction wait in the same way. The first label counts; a later
+    equal one is a duplicate, a later different one a conflict. A label of None says nothing and is
+    left out. An id that is used again names the later prediction.
 
     Parameters
     ----------
@@ -61,30 +63,47 @@ class LabelJoin(Generic[T]):
         out: list[Joined[T]] = []
         for i, (key, payload) in enumerate(zip(ids, payloads, strict=True)):
             alias = None if aliases is None else aliases[i]
-            label = self._early(key) if alias is None else (self._early(key) or self._early(alias))
-            self._put(key, (payload, None if label is None else label[0]))
+            early = [self._early(name) for name in dict.fromkeys((key, alias)) if name is not None]
+            found = [label for label in early if label is not None]
+            label = found[0] if found else None
+            self._put(key, (payload, label))
             if alias is not None and alias != key:
+                if alias not in self._aliases[0] and len(self._aliases[0]) >= self.capacity:
+                    self._aliases = ({}, self._aliases[0])
                 self._aliases[0][alias] = key
-            if label is not None:
+            for n, other in enumerate(found):  # counted as unknown when it came
                 self.states["unknown"] -= 1
-                self.states["joined"] += 1
-                out.append(Joined(payload, label[0]))
+                if n == 0:
+                    self.states["joined"] += 1
+                else:
+                    self.states["duplicate" if other == label else "conflict"] += 1
+            if label is not None:
+                out.append(Joined(payload, label))
         return out
 
-    def _early(self, key: str) -> tuple[Any] | None:
+    def _early(self, key: str) -> Any:
         """Return a label that came before its prediction, and forget it."""
         for table in (self._young, self._old):
             known = table.get(key)
             if known is not None and known[0] is None:
                 del table[key]
-                return (known[1],)
+                return known[1]
         return None
+
+    def _named(self, name: str) -> str:
+        """Return the id a label means: a prediction's own id first, then an alias of one."""
+        for table in (self._young, self._old):
+            if name in table and table[name][0] is not None:
+                return name
+        return self._aliases[0].get(name) or self._aliases[1].get(name) or name
 
     def labels(self, ids: Sequence[str], labels: Sequence[Any]) -> list[Joined[T]]:
         """Take labels; return those that found their prediction."""
         out: list[Joined[T]] = []
         for name, label in zip(ids, labels, strict=True):
-            key = self._aliases[0].get(name) or self._aliases[1].get(name) or name
+            if label is None:
+                continue
+            key = self._named(name)
             table = self._young if key in self._young else self._old
             known = table.get(key)
             if known is None:
@@ -94,8 +113,6 @@ class LabelJoin(Generic[T]):
             payload, first = known
             if first is not None:
                 self.states["duplicate" if first == label else "conflict"] += 1
-                continue
-            if payload is None:
                 continue
             self.states["joined"] += 1
             table[key] = (payload, label)
@@ -112,12 +129,14 @@ class LabelJoin(Generic[T]):
         self._old.pop(key, None)
         self._young[key] = entry
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the waiting table as plain JSON values; payloads must be plain themselves."""
+    def to_json(self, plain: Callable[[T], Any]) -> dict[str, Any]:
+        """Return the waiting table as plain JSON values; `plain` makes them of a payload."""
         return {
             "states": dict(self.states),
-            "young": [[k, *v] for k, v in self._young.items()],
-            "old": [[k, *v] for k, v in self._old.items()],
+            **{
+                name: [[k, None if v is None else plain(v), label] for k, (v, label) in held.items()]
+                for name, held in (("young", self._young), ("old", self._old))
+            },
             "aliases": [dict(self._aliases[0]), dict(self._aliases[1])],
         }
 

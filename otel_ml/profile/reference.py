@@ -1,14 +1,16 @@
 """Training data in, the frozen profile that production is compared with out.
 
 A reference holds counts, never rows: cells and counts of every feature and output, confusion counts
-per group where labels were given, and how sensitive the model is to each feature. No category
-shared by fewer than *k* rows is named in it.
+per group where labels were given, and how sensitive the model is to each feature. No category or
+group shared by fewer than *k* rows is named in it; the model's classes always are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +20,14 @@ from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.profile import io
-from otel_ml.profile.cells import CategoryCells, Cells, NumericCells, category_keys, moments
+from otel_ml.profile.cells import (
+    CategoryCells,
+    Cells,
+    NumericCells,
+    category_keys,
+    moments,
+    numeric_values,
+)
 from otel_ml.profile.frames import Columns, to_columns
 from otel_ml.profile.outcomes import GroupLayout, Groups
 from otel_ml.profile.profile import Layout, Profile
@@ -197,7 +206,9 @@ class Reference:
             profile=profile,
             group_layout=layout_and_counts[0],
             outcomes=layout_and_counts[1],
-            sensitivity={k: float(v) for k, v in (sensitivity or {}).items()},
+            sensitivity={
+                k: float(v) for k, v in (sensitivity or {}).items() if np.isfinite(float(v))
+            },
             threshold=threshold,
             source=source,
         )
@@ -320,22 +331,80 @@ def _outputs(
         task = _infer_task(matrix, score, pred, label)
     if task == "regression":
         value = pred if pred is not None else score
-        return _Outputs(task, (), None, None if value is None else value.astype(np.float64), label)
+        return _Outputs(task, (), None, None if value is None else numeric_values(value)[0], label)
     classes = _classes(label, pred, positive, score if matrix else None, task)
     keys = None if pred is None else category_keys(pred)
-    if matrix and score is not None:
+    if score is not None:
+        score = as_scores(score)
         if keys is None:
-            keys = np.array(classes, dtype=object)[np.argmax(score, axis=1)]
-        score = score[:, 1] if task == "binary" else score.max(axis=1)
-    elif keys is None and score is not None and len(classes) == 2:
-        keys = np.array(classes, dtype=object)[(score >= threshold).astype(int)]
+            keys = decided(classes, score, threshold, task)
+        if matrix:
+            score = score[:, 1] if task == "binary" else score.max(axis=1)
     return _Outputs(
         task,
         classes,
-        None if score is None else score.astype(np.float64),
+        score,
         keys,
         None if label is None else category_keys(label),
     )
+
+
+def as_scores(scores: NDArray[Any]) -> FloatArray:
+    """Return scores as float64, shape ``(n,)`` or ``(n, K)``.
+
+    Raises
+    ------
+    DataError
+        If they are not numbers, or not one or one per class for every row.
+    """
+    if scores.ndim not in (1, 2):
+        raise DataError(
+            f"scores of shape {scores.shape}", remedy="give shape (n,), or (n, K) for K classes"
+        )
+    try:
+        with np.errstate(over="ignore"):
+            return scores.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"scores are not numbers ({error})", remedy="give probabilities; classes are predictions"
+        ) from error
+
+
+def decided(
+    classes: Sequence[str], scores: FloatArray, threshold: float, task: Task
+) -> NDArray[Any] | None:
+    """Return the class keys that scores decide for, None where they cannot tell.
+
+    Parameters
+    ----------
+    classes
+        Known classes, in the order of the columns; further columns go by their number.
+    scores
+        Shape ``(n,)`` or ``(n, K)``.
+    threshold
+        Of the positive class.
+    task
+        Kind of model.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``, object; None for a row whose score is not a number.
+    """
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        scores = scores[:, 0]
+    if scores.ndim == 2 and task == "binary" and scores.shape[1] == 2:
+        scores = scores[:, 1]
+    known = np.isfinite(scores) if scores.ndim == 1 else np.isfinite(scores).all(axis=1)
+    if scores.ndim == 2:
+        more = [str(i) for i in range(len(classes), scores.shape[1])]
+        names = np.array([*classes, *more], dtype=object)
+        keys = names[np.argmax(np.where(known[:, None], scores, 0.0), axis=1)]
+    elif len(classes) == 2:
+        keys = np.array(classes, dtype=object)[(scores >= threshold) * 1]
+    else:
+        return None
+    return np.asarray(np.where(known, keys, None))
 
 
 def _infer_task(
@@ -368,6 +437,8 @@ def _classes(
             seen |= {k for k in category_keys(column).tolist() if k is not None}
     if not seen:
         seen = {str(i) for i in range(score.shape[1] if score is not None else 2)}
+    if score is not None and all(k in {str(i) for i in range(score.shape[1])} for k in seen):
+        seen = {str(i) for i in range(score.shape[1])}  # a class without a row has a column too
     ordered = sorted(seen, key=lambda k: (len(k), k) if k.lstrip("-").isdigit() else (99, k))
     if task == "binary":
         if len(ordered) == 1:
@@ -396,7 +467,7 @@ def is_categorical(column: NDArray[Any]) -> bool:
         return column.dtype.kind == "b"
     known = [k for k in column[:1000].tolist() if k is not None and k == k]
     return not known or not all(
-        isinstance(k, (int, float, np.number)) and not isinstance(k, (bool, np.bool_))
+        isinstance(k, (int, float, np.number, Decimal, Fraction)) and not isinstance(k, (bool, np.bool_))
         for k in known
     )
 

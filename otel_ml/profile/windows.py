@@ -2,13 +2,13 @@
 
 A row belongs to the window its own event time falls into, whenever it arrives. A window is open
 until the watermark (the latest event time seen) has passed its end by the grace period; what comes
-later still is counted as late and left out. Times far in the future are clamped, so that one bad
-clock cannot close every window.
+later still is counted as late and left out. Times far in the future are clamped to the caller's
+clock and do not move the watermark, so that one bad clock cannot close every window.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from otel_ml.profile.profile import Layout, Profile
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Windows"]
+
+_FAR: Final = 2.0**53  # window numbers beyond are clipped: they are no times
 
 
 class Windows:
@@ -68,23 +70,24 @@ class Windows:
         Returns
         -------
         position
-            Position of each row's window in `windows`; -1 where the row is late. Shape ``(n,)``.
+            Position of each row's window in `windows`; -1 where the row is late, or its window
+            would be dropped at once. Shape ``(n,)``.
         windows
             Distinct window numbers, shape ``(w,)``.
         """
-        times = np.where(np.isfinite(event_times), event_times, now)
-        future = times > now + self.horizon
-        if future.any():
-            self.clamped += int(future.sum())
-            times = np.where(future, now, times)
-        numbers = np.floor(times / self.width).astype(np.int64)
-        oldest = self._oldest_open()
-        late = numbers < oldest
-        if len(times):
-            self.watermark = max(self.watermark, float(times.max()))
+        future = event_times > now + self.horizon
+        self.clamped += int(future.sum())
+        times = np.where(np.isfinite(event_times) & ~future, event_times, now)
+        numbers = np.floor(np.clip(times / self.width, -_FAR, _FAR)).astype(np.int64)
+        late = numbers < self._oldest_open()
+        if not future.all():
+            self.watermark = max(self.watermark, float(times[~future].max()))
         self.late += int(late.sum())
         windows, position = np.unique(numbers, return_inverse=True)
-        return np.where(late, -1, position.reshape(-1)), windows
+        position = np.where(late, -1, position.reshape(-1))
+        # of the windows this batch closes by itself only the latest would be kept
+        gone = max(int((windows < self._oldest_open()).sum()) - self.keep, 0)
+        return np.where(position < gone, -1, position - gone), windows[gone:]
 
     def add(self, window: int, profile: Profile) -> None:
         """Add counts to an open window."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -54,3 +55,10 @@ def test_drawings_are_well_formed(text: str) -> None:
 def test_text_from_telemetry_is_escaped(text: str) -> None:
     assert "&lt;b&gt;100 %&lt;/b&gt;" in text
     assert "<b>100 %</b>" not in text
+
+
+def test_what_no_fault_accounts_for_is_in_the_headline(simulated: Any, outcome: Outcome) -> None:
+    worse = dataclasses.replace(outcome, other=outcome.known[:1])
+    text = report.page(worse, simulated.telemetry, years_of(simulated.people))
+    assert "rightly named, 1 incident too many" in text
+    assert "no fault accounts for it" in text

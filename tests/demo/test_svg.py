@@ -60,3 +60,10 @@ def test_incident_labels_do_not_overlap() -> None:
     for i in range(5):
         for j in range(i):
             assert rows[i] != rows[j] or abs(places[i] - places[j]) > 22 * 11 * 0.5
+
+
+def test_label_of_a_bar_at_the_edge_goes_before_it() -> None:
+    late = [charts.Stretch(500, 1000, "a label of some length")]
+    drawn = timeline(charts.Band([0, 1], [0, 1]), 1.0, [], late, [], 1000, 600)
+    (label,) = [e for e in ET.fromstring(drawn).iter("text") if e.text == late[0].label]
+    assert label.get("class") == "small end"
