@@ -54,7 +54,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         parts = [p for p in map(get, batches) if p is not None]
         if not parts:
             return None
-        if any(p.dtype == object for p in parts):
+        kinds = {p.dtype.kind for p in parts}
+        if len(kinds) > 1 and not kinds <= set("fiub"):  # nothing that numpy would join as it is
             parts = [p.astype(object) for p in parts]
         return np.concatenate(parts)
 

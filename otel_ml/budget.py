@@ -49,6 +49,11 @@ class Budget:
         parse_period(self.per)
 
     @property
+    def in_rows(self) -> bool:
+        """Whether the budget is stated in predictions, not in time."""
+        return parse_period(self.per).rows is not None
+
+    @property
     def evaluations(self) -> float:
         """Evaluations per false incident allowed: the threshold of the model's evidence."""
         period = parse_period(self.per)

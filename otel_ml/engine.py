@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -20,12 +21,14 @@ from otel_ml.learning import Learner
 from otel_ml.profile import Profile, Reference
 from otel_ml.profile.cells import category_key
 from otel_ml.profile.coder import chunk_counts, encode
+from otel_ml.profile.reference import as_scores
 from otel_ml.state import State
 from otel_ml.types import Batch, ModelKey
 
 __all__ = ["Budget", "Engine"]
 
 _SNAPSHOT: Final = "otel-ml/snapshot/1"
+_FIELDS: Final = frozenset(field.name for field in fields(Batch)) - {"n", "features"}
 
 
 class Engine:
@@ -38,7 +41,8 @@ class Engine:
     budget
         False incidents the team puts up with.
     clock
-        Used where a batch has no event times; the machine's clock if left out.
+        Tells when a batch came, where it has no event times, and when an evaluation is due; the
+        machine's clock if left out. It and the times given to `evaluate` should be one clock.
     min_effect
         Total variation below which drift of inputs and outputs never alarms.
     learn_rows
@@ -124,14 +128,16 @@ class Engine:
             A `Batch`, or a mapping of feature columns.
         **columns
             Further fields of `Batch` when the first argument is a mapping: ``scores``,
-            ``predictions``, ``ids``, ``clients``, ``event_times``, ``slices``, ``durations``.
+            ``predictions``, ``ids``, ``aliases``, ``clients``, ``event_times``, ``slices``,
+            ``durations``, ``sizes``, ``errors``.
 
         Raises
         ------
         DataError
-            If columns have different lengths.
+            If columns have different lengths, or a field is not known; nothing is counted then.
         """
         taken = batch if isinstance(batch, Batch) else _batch(batch or {}, columns)
+        _check(taken)
         if self.learner is not None:
             self.learner.add(taken)
             self.rows += taken.n
@@ -185,9 +191,10 @@ class Engine:
         """
         at = self.clock.time() if now is None else now
         if self.state is not None and self.state.pending():
+            # a clock that jumps back must not silence the monitors
             late = abs(at - self._last_evaluation) >= EVALUATION_SECONDS
             if late or self.state.pending_rows >= EVALUATION_ROWS:
-                self._evaluate(self.state, at)
+                self._evaluate(self.state, at, at)
         changes, self._changes = self._changes, []
         return changes
 
@@ -214,7 +221,8 @@ class Engine:
             )
         self.state.merge(other, self.rows)
         self.rows += int(other.counts.sum(axis=1).max(initial=0))
-        self._evaluate(self.state, self.clock.time())
+        now = self.clock.time()
+        self._evaluate(self.state, now, now)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain JSON values."""
@@ -229,6 +237,7 @@ class Engine:
             "reference": None if self.reference is None else self.reference.to_json(),
             "learner": None if self.learner is None else self.learner.to_json(),
             "state": None if self.state is None else self.state.to_json(),
+            "changes": [change.to_json() for change in self._changes],
         }
 
     @classmethod
@@ -264,6 +273,10 @@ class Engine:
                 engine.learner = Learner.from_json(engine.model, snapshot["learner"])
             if engine.state is not None:
                 engine.state.restore(snapshot["state"])
+                index = {
+                    (s.monitor, s.target, s.defect): i for i, s in enumerate(engine.state.streams)
+                }
+                engine._changes = [Change.from_json(c, index) for c in snapshot["changes"]]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(
                 f"the snapshot is damaged ({type(error).__name__}: {error})",
@@ -281,14 +294,16 @@ class Engine:
 
     def _freeze(self) -> None:
         assert self.learner is not None
-        reference, waiting = self.learner.freeze()
-        self.learner = None
+        reference, waiting, labels = self.learner.freeze()
         self.state = self._new_state(reference)
-        self.state.expect_only(waiting)
+        self.learner = None
+        self.state.expect_only(waiting, labels)
 
     def _take(self, state: State, batch: Batch) -> None:
         """Count a batch, evaluating whenever fifty rows are full."""
         now = self.clock.time()
+        if math.isinf(self._last_evaluation):
+            self._last_evaluation = now
         codes = encode(state.reference, batch)
         self.schema = (codes.missing_features, codes.new_features)
         if state.calls(batch) and not state.latency_known:
@@ -300,7 +315,9 @@ class Engine:
             return
         chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
         chunks = int(chunk[-1]) + 1
-        at = now if batch.event_times is None else float(np.nanmax(times)) if len(times) else now
+        # a clock far ahead must not date an incident
+        at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
+        at = at if math.isfinite(at) else now
         for first in range(0, chunks, 256):  # bounded memory whatever the size of the batch
             part = (chunk >= first) & (chunk < first + 256)
             group = chunk[part] - first
@@ -315,10 +332,11 @@ class Engine:
                 state.add(counted, moment, size, self.rows)
                 self.rows += size
                 if state.pending_rows >= EVALUATION_ROWS:
-                    self._evaluate(state, at)
+                    self._evaluate(state, at, now)
 
-    def _evaluate(self, state: State, at: float) -> None:
-        counts = state.next_counts(self.rows)
+    def _evaluate(self, state: State, at: float, now: float) -> None:
+        # a budget in rows is spent by rows, however often few of them are evaluated
+        counts = state.next_counts(self.rows, EVALUATION_ROWS if self.budget.in_rows else None)
         detector = state.detector
         changes, rearm = state.incidents.step(
             Evidence(
@@ -335,26 +353,53 @@ class Engine:
         detector.muted[:] = False
         detector.muted[state.incidents.members()] = True
         self._changes += changes
-        self._last_evaluation = at
+        self._last_evaluation = now
 
 
 def _batch(features: Mapping[str, Any], columns: Mapping[str, Any]) -> Batch:
     from otel_ml.profile.frames import to_columns
 
     table = to_columns(features)
-    fields: dict[str, Any] = dict(columns)
+    fields: dict[str, Any] = {k: v for k, v in columns.items() if v is not None}
+    unknown = sorted(set(fields) - _FIELDS)
+    if unknown:
+        raise DataError(
+            f"{unknown[0]!r} is no field of a batch",
+            remedy=f"known are {', '.join(sorted(_FIELDS))}",
+        )
     n = table.n
-    for name in ("scores", "predictions"):
-        if fields.get(name) is not None:
-            fields[name] = np.asarray(fields[name])
-            if table.data and len(fields[name]) != n:
-                raise DataError(
-                    f"{name} have {len(fields[name])} rows, the features have {n}",
-                    remedy="give one value per row",
-                )
+    if "scores" in fields:
+        fields["scores"] = as_scores(np.asarray(fields["scores"]))
+    if "predictions" in fields:
+        fields["predictions"] = np.asarray(fields["predictions"])
+    for name in ("predictions", "scores"):
+        if not table.data and name in fields and np.ndim(fields[name]):
             n = len(fields[name])
-    for name in ("event_times", "durations"):
-        if fields.get(name) is not None:
-            fields[name] = np.atleast_1d(np.asarray(fields[name], dtype=np.float64))
-    slices = to_columns(fields.pop("slices", None) or {})
+    for name in ("event_times", "durations", "sizes"):
+        if name in fields:
+            try:
+                kind = np.int64 if name == "sizes" else np.float64
+                fields[name] = np.atleast_1d(np.asarray(fields[name], dtype=kind))
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"{name} are not numbers ({error})", remedy="give numbers"
+                ) from error
+    slices = to_columns(fields.pop("slices", {}), where="slices")
     return Batch(n, table.data, slices=slices.data, **fields)
+
+
+def _check(batch: Batch) -> None:
+    """Refuse a batch whose parts do not belong together, before anything of it is counted."""
+    parts: list[tuple[str, Any]] = [(f"feature {k!r}", v) for k, v in batch.features.items()]
+    parts += [(f"slice {k!r}", v) for k, v in batch.slices.items()]
+    parts += [
+        (name, getattr(batch, name))
+        for name in ("predictions", "scores", "ids", "aliases", "clients", "event_times")
+    ]
+    for name, part in parts:
+        if part is not None and len(part) != batch.n:
+            raise DataError(
+                f"{name}: {len(part)} values for {batch.n} rows", remedy="give one value per row"
+            )
+    if batch.predictions is not None and batch.predictions.ndim != 1:
+        raise DataError(f"predictions of shape {batch.predictions.shape}", remedy="give shape (n,)")

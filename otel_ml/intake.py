@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.batches import join_batches
+from otel_ml.errors import DataError
 from otel_ml.profile.cells import category_keys
-from otel_ml.profile.frames import to_columns
+from otel_ml.profile.frames import Columns, to_columns
 from otel_ml.types import Batch, Captured, FloatArray
 
 __all__ = ["Converted", "convert", "join_batches", "pseudonym"]
@@ -85,7 +86,7 @@ def convert(
     outputs = {call.method: call.output, **(call.outputs or {})}
     try:
         scores, predictions = _outputs(outputs, call.model, positive)
-    except (DataError, TypeError, ValueError, AttributeError):
+    except Exception:  # objects of the application: they may raise anything
         scores, predictions = None, None
     n = _rows(scores, predictions, outputs.values())
     features = _features(call, names, ignore)
@@ -95,6 +96,8 @@ def convert(
         n = len(next(iter(features.values())))
     if features and len(next(iter(features.values()))) != n:
         features = {}
+    if scores is not None and len(scores) != n:
+        scores = None
     return Converted(
         Batch(
             n,
@@ -119,25 +122,26 @@ def _ids(base: str | None, n: int) -> list[str] | None:
 def _features(
     call: Captured, names: Sequence[str], ignore: Sequence[str]
 ) -> Mapping[str, NDArray[Any]]:
-    features = call.features
-    if hasattr(features, "toarray") and hasattr(features, "nnz"):
-        return {}  # sparse: never made dense
     own = _attribute(call.model, "feature_names_in_")
-    own = [str(v) for v in own] if own is not None else []
+    try:
+        known = () if own is None else tuple(str(name) for name in own)
+        return _table(call.features, (known, names), ignore).data
+    except Exception:  # as above
+        return {}
+
+
+def _table(features: object, named: Sequence[Sequence[str]], ignore: Sequence[str]) -> Columns:
+    """Return features as columns, under the first of several lists of names that fits."""
+    if hasattr(features, "toarray") and hasattr(features, "nnz"):
+        raise DataError("a sparse matrix", remedy="it is never made dense")
+    width = -1
     if isinstance(features, np.ndarray) and features.dtype.names is None:
-        if features.ndim > 2:
-            return {}
-        width = 1 if features.ndim == 1 else features.shape[1]
+        width = 1 if features.ndim < 2 else features.shape[1]
     elif isinstance(features, (list, tuple)) and features:
         row = features[0]
         width = len(row) if isinstance(row, (list, tuple, np.ndarray)) else 1
-    else:
-        width = -1
-    chosen = next((c for c in (own, names) if len(c) == width), ())
-    try:
-        return to_columns(features, names=tuple(chosen), ignore=ignore).data
-    except (DataError, TypeError, ValueError):
-        return {}
+    chosen = next((names for names in named if len(names) == width), ())
+    return to_columns(features, names=tuple(chosen), ignore=ignore)
 
 
 def _outputs(
@@ -177,7 +181,7 @@ def _labels(classes: Any, k: int) -> NDArray[Any]:
 
 
 def _probabilities(values: FloatArray, classes: Any, positive: str | None) -> FloatArray | None:
-    if values.size and not (np.nanmin(values) >= -1e-9 and np.nanmax(values) <= 1 + 1e-9):
+    if 0 in values.shape[1:] or ((values < -1e-9) | (values > 1 + 1e-9)).any():
         return None
     if values.ndim == 2 and values.shape[1] == 2 and positive is not None:
         known = _labels(classes, 2).tolist()
@@ -211,39 +215,52 @@ def _attribute(model: object, name: str) -> Any:
 
 
 def _by_hand(call: Captured, names: Sequence[str], ignore: Sequence[str]) -> Converted:
-    extra = dict(call.extra or {})
     try:
-        table = to_columns(
-            {} if call.features is None else call.features, names=names, ignore=ignore
-        )
-        slices = to_columns(extra.get("slices") or {})
-        scores, predictions = extra.get("scores"), extra.get("predictions")
-        score = None if scores is None else np.asarray(scores, dtype=np.float64)
-        decided = None if predictions is None else np.asarray(predictions)
-        if decided is not None and decided.dtype.kind != "f":
-            decided = category_keys(decided)
-        lengths = [len(v) for v in (score, decided) if v is not None]
-        n = table.n if table.data else (lengths[0] if lengths else slices.n)
-        ids = extra.get("ids")
-        times = extra.get("event_times")
-        if any(length != n for length in lengths) or (ids is not None and len(ids) != n):
-            return Converted(None, "shape")
-        if (times is not None and len(times) != n) or (slices.data and slices.n != n):
-            return Converted(None, "shape")
-        if n == 0:
-            return Converted(None, "invalid_input")
-        return Converted(
-            Batch(
-                n,
-                table.data,
-                predictions=decided,
-                scores=score,
-                ids=None if ids is None else [str(i) for i in ids],
-                slices={k: category_keys(v) for k, v in slices.data.items()},
-                event_times=None if times is None else np.asarray(times, dtype=np.float64),
-                durations=None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9]),
-                sizes=np.array([n], dtype=np.int64),
-            )
-        )
-    except (DataError, TypeError, ValueError):
+        return _given(call, call.extra or {}, names, ignore)
+    except Exception:  # as above
         return Converted(None, "invalid_input")
+
+
+def _given(
+    call: Captured, extra: Mapping[str, Any], names: Sequence[str], ignore: Sequence[str]
+) -> Converted:
+    scores, predictions = extra.get("scores"), extra.get("predictions")
+    score = None if scores is None else np.asarray(scores, dtype=np.float64)
+    decided = None if predictions is None else np.asarray(predictions)
+    if decided is not None and decided.ndim == 2 and decided.shape[1] == 1:
+        decided = decided[:, 0]
+    if score is not None and (score.ndim not in (1, 2) or 0 in score.shape[1:]):
+        return Converted(None, "shape")
+    if decided is not None and decided.ndim != 1:
+        return Converted(None, "shape")
+    if decided is not None and decided.dtype.kind != "f":
+        decided = category_keys(decided)
+    lengths = [len(v) for v in (score, decided) if v is not None]
+    slices = to_columns(extra.get("slices") or {})
+    features: Mapping[str, NDArray[Any]] = {}
+    if call.features is not None:
+        try:
+            features = _table(call.features, (names,), ignore).data
+        except Exception:
+            if not lengths:
+                raise
+    n = len(next(iter(features.values()))) if features else (lengths[0] if lengths else slices.n)
+    ids, times = extra.get("ids"), extra.get("event_times")
+    others = [*lengths, *(len(given) for given in (ids, times) if given is not None)]
+    if any(length != n for length in others) or (slices.data and slices.n != n):
+        return Converted(None, "shape")
+    if n == 0:
+        return Converted(None, "invalid_input")
+    return Converted(
+        Batch(
+            n,
+            features,
+            predictions=decided,
+            scores=score,
+            ids=None if ids is None else [str(i) for i in ids],
+            slices={k: category_keys(v) for k, v in slices.data.items()},
+            event_times=None if times is None else np.asarray(times, dtype=np.float64),
+            durations=None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9]),
+            sizes=np.array([n], dtype=np.int64),
+        )
+    )

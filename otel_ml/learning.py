@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from otel_ml.profile import Reference
-from otel_ml.profile.cells import category_key
+from otel_ml.profile.cells import category_key, numeric_values
 from otel_ml.types import Batch, ModelKey
 
 __all__ = ["Learner"]
@@ -35,7 +35,7 @@ class Learner:
         self.options = dict(options)
         self.rows = 0
         self._batches: list[Batch] = []
-        self._labels: dict[str, Any] = {}
+        self._labels: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -51,17 +51,18 @@ class Learner:
         """Hold a batch; of a huge one only the first rows."""
         room = _KEPT - self.rows
         if batch.n > 0 and room > 0:
-            self._batches.append(batch)
+            self._batches.append(batch if batch.n <= room else _first(batch, room))
         self.rows += batch.n
 
     def add_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
         """Hold labels that come while learning."""
         for key, label in zip(ids, labels, strict=True):
-            if len(self._labels) < _KEPT:
-                self._labels.setdefault(str(key), category_key(label))
+            known = category_key(label)
+            if known is not None and len(self._labels) < _KEPT:
+                self._labels.setdefault(str(key), known)
 
-    def freeze(self) -> tuple[Reference, list[tuple[Batch, int]]]:
-        """Return the reference, and the batches that may still get labels."""
+    def freeze(self) -> tuple[Reference, list[tuple[Batch, int]], Mapping[str, str]]:
+        """Return the reference, the batches that may still get labels, and labels that came."""
         names = list(dict.fromkeys(n for b in self._batches for n in b.features))
         features = {
             n: _stack([b.features.get(n) for b in self._batches], self._sizes()) for n in names
@@ -91,7 +92,7 @@ class Learner:
             **options,
         )
         starts = np.cumsum([0, *self._sizes()])[:-1].tolist()
-        return reference, list(zip(self._batches, starts, strict=True))
+        return reference, list(zip(self._batches, starts, strict=True)), self._labels
 
     def _sizes(self) -> list[int]:
         return [b.n for b in self._batches]
@@ -121,8 +122,9 @@ class Learner:
                     "features": {k: _plain(v) for k, v in b.features.items()},
                     "slices": {k: _plain(v) for k, v in b.slices.items()},
                     "predictions": None if b.predictions is None else _plain(b.predictions),
-                    "scores": None if b.scores is None else b.scores.tolist(),
+                    "scores": None if b.scores is None else _plain(b.scores),
                     "ids": None if b.ids is None else list(b.ids),
+                    "aliases": None if b.aliases is None else list(b.aliases),
                 }
                 for b in self._batches
             ],
@@ -141,8 +143,9 @@ class Learner:
                     {k: _array(v) for k, v in item["features"].items()},
                     slices={k: _array(v) for k, v in item["slices"].items()},
                     predictions=None if predictions is None else _array(predictions),
-                    scores=None if item["scores"] is None else np.array(item["scores"]),
+                    scores=None if item["scores"] is None else _array(item["scores"]),
                     ids=item["ids"],
+                    aliases=item["aliases"],
                 )
             )
         return learner
@@ -158,14 +161,64 @@ def _stack(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
     return np.concatenate(filled)
 
 
+def _first(batch: Batch, n: int) -> Batch:
+    """Return the first rows of a batch, as far as a reference is made of them."""
+
+    def head(part: Any) -> Any:
+        return None if part is None else part[:n]
+
+    return Batch(
+        n,
+        {name: column[:n] for name, column in batch.features.items()},
+        predictions=head(batch.predictions),
+        scores=head(batch.scores),
+        ids=head(batch.ids),
+        aliases=head(batch.aliases),
+        slices={name: column[:n] for name, column in batch.slices.items()},
+    )
+
+
 def _plain(column: Any) -> dict[str, Any]:
-    if column.dtype == object:
-        return {"object": [None if v is None else category_key(v) for v in column.tolist()]}
-    values = column.astype(np.float64)
-    return {"float": [None if not np.isfinite(v) else v for v in values.tolist()]}
+    """Return a column as JSON values that are counted as the column is."""
+    if column.dtype.kind == "b":
+        return {"bool": column.tolist()}
+    if column.dtype.kind in "fiumM":
+        values = column if column.ndim == 2 else numeric_values(column)[0]
+        return {"float": _finite(values.tolist())}
+    return {"object": [_item(v) for v in column.tolist()]}
+
+
+def _finite(values: list[Any]) -> list[Any]:
+    return [_finite(v) if isinstance(v, list) else _item(v) for v in values]
+
+
+def _item(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        # JSON has no infinity; NaN is missing
+        return (
+            number
+            if np.isfinite(number)
+            else {"infinite": number > 0}
+            if number == number
+            else None
+        )
+    if isinstance(value, int) and abs(value) < 2**53:
+        return value
+    return value if isinstance(value, bool) else category_key(value)
 
 
 def _array(data: Mapping[str, Any]) -> Any:
-    if "object" in data:
-        return np.array(data["object"], dtype=object)
-    return np.array([np.nan if v is None else v for v in data["float"]], dtype=np.float64)
+    kind, values = next(iter(data.items()))
+    if kind != "float":
+        out = np.empty(len(values), dtype=object if kind == "object" else bool)
+        for i, value in enumerate(values):
+            out[i] = _read(value)
+        return out
+    return np.array([_read(v) for v in values], dtype=np.float64)
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict):
+        return np.inf if value["infinite"] else -np.inf
+    return [np.nan if v is None else _read(v) for v in value] if isinstance(value, list) else value

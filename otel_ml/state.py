@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents
 from otel_ml.monitors import (
-    ERRORS,
+    ERRORS_SOURCE,
     LATENCY,
     LATENCY_BOUNDS,
+    LATENCY_SOURCE,
     MONITORS,
     Detector,
     call_errors,
@@ -76,8 +77,14 @@ class State:
         self.reference = reference
         layout = reference.layout
         groups = [error_source(a, g) for a, g, _, _ in error_rates(reference)]
-        names = [*(cells.name for cells in layout.sources), LATENCY, ERRORS, *groups]
+        names = [*(c.name for c in layout.sources), LATENCY_SOURCE, ERRORS_SOURCE, *groups]
         self.sources: Mapping[str, int] = {name: i for i, name in enumerate(names)}
+        if len(self.sources) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(
+                f"a feature is called {twice!r}, as the counts of calls or errors are",
+                remedy="rename the column and build the reference again",
+            )
         self.width = max(layout.width, _LATENCY_CELLS.size)
         streams = [s for monitor in MONITORS for s in monitor(reference, min_effect)]
         streams = [s for s in (*streams, call_errors()) if len(s.logs)]
@@ -114,14 +121,14 @@ class State:
 
     def calls(self, batch: Batch) -> bool:
         """Count the calls of a batch; tell whether the latency baseline could be complete."""
-        at = self.sources[ERRORS]
+        at = self.sources[ERRORS_SOURCE]
         if batch.durations is not None and len(batch.durations):
             codes, values = _LATENCY_CELLS.codes(batch.durations)
             counted = np.bincount(codes, minlength=_LATENCY_CELLS.size)
             self.latency += counted
             self.latency_sum += float(np.nansum(values))
             if self.latency_known:
-                i = self.sources[LATENCY]
+                i = self.sources[LATENCY_SOURCE]
                 self._pending[i, : len(counted)] += counted
                 self._moments[i] += moments(values)
             self._pending[at, 0] += len(batch.durations)
@@ -169,7 +176,7 @@ class State:
         groups: list[Any] = []
         if self.reference.task == "regression":
             if codes.predictions is not None:
-                score = np.asarray(codes.predictions, dtype=np.float64)
+                score = codes.predictions.astype(np.float64)
         elif layout is not None and codes.predictions is not None:
             predicted = layout.class_codes(codes.predictions).astype(np.int64)
             if batch.scores is not None:
@@ -187,12 +194,15 @@ class State:
         ]
         self._judge(self.join.expect(batch.ids, waiting, batch.aliases))
 
-    def expect_only(self, waiting: Sequence[tuple[Batch, int]]) -> None:
-        """Remember predictions made while the reference was learned; they are not evidence."""
+    def expect_only(self, waiting: Sequence[tuple[Batch, int]], labels: Mapping[str, Any]) -> None:
+        """Remember predictions made while the reference was learned, and labels that came."""
         from otel_ml.profile.coder import encode
 
         for batch, row in waiting:
             self.wait_for_labels(batch, encode(self.reference, batch), row)
+        joined = self.join.labels(list(labels), list(labels.values()))
+        if self.reference.outcomes is None:  # else they are in the reference already
+            self._judge(joined)
 
     def take_labels(self, ids: Sequence[str], labels: Sequence[Any], row: int) -> None:
         """Join labels to predictions and count the outcomes.
@@ -242,14 +252,14 @@ class State:
                 right = int(np.trace(matrix))
                 self._pending[i, 0] += right
                 self._pending[i, 1] += int(matrix.sum()) - right
-                if self._label_rows[i] < 0:
+                if self._label_rows[i] < 0 or first < self._label_rows[i]:
                     self._label_rows[i] = first
 
     def _remember(self, counted: IntArray, joined: Sequence[Joined[Waiting]], actual: Any) -> None:
         calibration = np.zeros((_SCORE_BINS, 2), dtype=np.int64)
         if self.reference.task == "binary":
             scores = np.array([j.payload.score for j in joined])
-            ok = np.isfinite(scores) & (actual >= 0)
+            ok = (scores >= 0) & (scores <= 1) & (actual >= 0)
             bins = np.clip((scores[ok] * _SCORE_BINS).astype(np.int64), 0, _SCORE_BINS - 1)
             np.add.at(calibration, (bins, actual[ok].astype(np.int64)), 1)
         n = int(counted[0].sum())
@@ -303,12 +313,22 @@ class State:
             )
         self.add(other.counts, other.moments, int(other.counts.sum(axis=1).max(initial=0)), row)
 
-    def next_counts(self, row: int) -> IntArray:
-        """Hand what is pending to the detector and the history, and return it."""
+    def next_counts(self, row: int, whole: int | None = None) -> IntArray:
+        """Hand what is pending to the detector and the history, and return it.
+
+        Parameters
+        ----------
+        row
+            Rows seen so far.
+        whole
+            Rows, calls or labels that are a whole evaluation; less is a part of one. None: any
+            number is.
+        """
         start = row - self.pending_rows
         counts = self._pending.copy()
         rows = np.where(self._label_rows >= 0, self._label_rows, start)
-        self.detector.update(counts, start)
+        most = int(counts.sum(axis=1).max(initial=1))
+        self.detector.update(counts, start, 1.0 if whole is None else min(most / whole, 1.0))
         self.history.add(counts, self._moments, rows)
         self._pending[:] = 0
         self._moments[:] = 0
@@ -335,7 +355,7 @@ class State:
             "latency_stream": self._latency_json(),
             "sizes": [[k, v] for k, v in self.sizes.items()],
             "failures": dict(self.failures),
-            "join": self.join.to_json(),
+            "join": self.join.to_json(_plain),
             "outcomes": None if self.outcomes is None else self.outcomes.tolist(),
             "residuals": self.residuals.tolist(),
             "recent": [[n, c.tolist(), k.tolist()] for n, c, k in self._recent],
@@ -362,7 +382,17 @@ class State:
             labels = _LATENCY_CELLS.labels
             law, logs, slow = held["law"], held["logs"], held["slow"]
             self._watch(
-                Stream(LATENCY, "latency", LATENCY, LATENCY, "calls", law, logs, labels, yes=slow),
+                Stream(
+                    LATENCY,
+                    "latency",
+                    LATENCY,
+                    LATENCY_SOURCE,
+                    "calls",
+                    law,
+                    logs,
+                    labels,
+                    yes=slow,
+                ),
                 0,
             )
         self.detector.restore(data["detector"])
@@ -376,7 +406,7 @@ class State:
         self.latency_sum = float(data["latency_sum"])
         self.sizes = {int(k): int(v) for k, v in data["sizes"]}
         self.failures = {str(k): int(v) for k, v in data["failures"].items()}
-        self.join.restore(data["join"], Waiting._make)
+        self.join.restore(data["join"], _waiting)
         if self.outcomes is not None:
             self.outcomes[:] = data["outcomes"]
         self.residuals[:] = data["residuals"]
@@ -385,6 +415,15 @@ class State:
         self._pending[:], self._moments[:] = pending["counts"], pending["moments"]
         self._label_rows[:] = pending["label_rows"]
         self.pending_rows = int(pending["rows"])
+
+
+def _plain(held: Waiting) -> list[Any]:
+    return [held.row, held.predicted, None if held.score != held.score else held.score, held.groups]
+
+
+def _waiting(data: Iterable[Any]) -> Waiting:
+    row, predicted, score, groups = data
+    return Waiting(row, predicted, float("nan") if score is None else score, tuple(groups))
 
 
 def _number(value: Any) -> float:

@@ -44,9 +44,9 @@ class Tally:
         self.scores = _Histogram(SCORE_BOUNDS)
         self.confidences = _Histogram(SCORE_BOUNDS)
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
-        self.predictions += batch.n
+    def add(self, batch: Batch) -> bool:
+        """Count a batch; true, as nothing is counted where this raises."""
+        scores = None if batch.scores is None else _watched(batch.scores)
         for name in batch.errors:
             known = name if name in self.errors or len(self.errors) < _MAX_ERRORS else "_OTHER"
             self.errors[known] = self.errors.get(known, 0) + 1
@@ -54,12 +54,17 @@ class Tally:
             self.durations.add(batch.durations)
         if batch.sizes is not None:
             self.sizes.add(batch.sizes.astype(np.float64))
-        if batch.scores is not None and batch.scores.size:
-            if batch.scores.ndim == 1 or batch.scores.shape[1] == 1:
-                score = batch.scores.reshape(-1)
-                top = np.maximum(score, 1 - score)
-            else:
-                top = batch.scores.max(axis=1)
-                score = batch.scores[:, 1] if batch.scores.shape[1] == 2 else top
-            self.scores.add(score)
-            self.confidences.add(top)
+        if scores is not None:
+            self.scores.add(scores[0])
+            self.confidences.add(scores[1])
+        self.predictions += batch.n
+        return True
+
+
+def _watched(scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the score of the positive or top class, and that of the top class, ``(n,)`` each."""
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        score = scores.reshape(-1)
+        return score, np.maximum(score, 1 - score)
+    top = scores.max(axis=1)
+    return (scores[:, 1] if scores.shape[1] == 2 else top), top

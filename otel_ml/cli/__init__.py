@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OtelMlError as error:
         print(f"otel-ml {arguments.verb}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a file or folder that an option names
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"otel-ml {arguments.verb}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -21,6 +21,8 @@ from otel_ml.worker import load_reference
 __all__ = ["Finding", "examine", "register", "run"]
 
 _LIBRARIES: Final = {"ml_sklearn": "scikit-learn", "ml_starlette": "starlette"}
+_PORTS: Final = {"http": 80, "https": 443}
+_OTHER_SCHEMES: Final = ("unix", "unix-abstract", "vsock", "xds", "dns", "ipv4", "ipv6")  # of gRPC
 _MARK: Final = {"ok": "ok   ", "note": "note ", "broken": "WRONG"}
 
 
@@ -189,15 +191,26 @@ def _destination(environ: Mapping[str, str]) -> Iterator[Finding]:
     destinations = (*found.metrics, *found.logs)
     if not destinations and not found.console and not found.provider:
         yield Finding("note", "telemetry goes nowhere: the SDK or its exporters are disabled")
-    for url in dict.fromkeys(str(d.endpoint) for d in destinations):
+    for shown, url in {d.shown: d.endpoint for d in destinations}.items():
+        yield _reachable(shown, url)
+
+
+def _reachable(shown: str, url: str) -> Finding:
+    scheme = url.partition(":")[0]
+    if scheme in _OTHER_SCHEMES:
+        return Finding("note", f"OTLP endpoint {shown} is no TCP address: not tried")
+    try:
         parts = urlsplit(url if "://" in url else f"//{url}")
-        address = (parts.hostname or "localhost", parts.port or 4317)
-        try:
-            with socket.create_connection(address, timeout=2):
-                yield Finding("ok", f"OTLP endpoint {url} answers")
-        except OSError as error:
-            yield Finding(
-                "broken",
-                f"OTLP endpoint {url} does not answer ({error.strerror or error})",
-                "start the Collector, or point OTEL_EXPORTER_OTLP_ENDPOINT at it",
-            )
+        address = (parts.hostname or "localhost", parts.port or _PORTS.get(parts.scheme, 4317))
+        with socket.create_connection(address, timeout=2):
+            return Finding("ok", f"OTLP endpoint {shown} answers")
+    except ValueError as error:
+        return Finding(
+            "broken", f"OTLP endpoint {shown}: {error}", "correct OTEL_EXPORTER_OTLP_ENDPOINT"
+        )
+    except OSError as error:
+        return Finding(
+            "broken",
+            f"OTLP endpoint {shown} does not answer ({error.strerror or error})",
+            "start the Collector, or point OTEL_EXPORTER_OTLP_ENDPOINT at it",
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from otel_ml.cli._roles import add_roles
 from otel_ml.config import load, parse_allowance
 from otel_ml.errors import ConfigError, DataError
 from otel_ml.profile import OVERALL, CategoryCells, Reference
+from otel_ml.profile.cells import numeric_values
 from otel_ml.profile.frames import Columns, read_table
+from otel_ml.types import FloatArray
+from otel_ml.worker import load_reference
 
 __all__ = ["build_reference", "register", "run"]
 
@@ -81,7 +86,7 @@ def build_reference(table: Columns, arguments: argparse.Namespace, model: str) -
             f"{table.where}: no feature is left", remedy="name fewer columns in the roles"
         )
     watched = tuple(dict.fromkeys((*arguments.sensitive, *arguments.slice)))
-    scores = [np.asarray(table.data[c], dtype=np.float64) for c in arguments.score]
+    scores = [_numbers(table, column) for column in arguments.score]
     return Reference.build(
         features,
         scores=None if not scores else scores[0] if len(scores) == 1 else np.stack(scores, axis=1),
@@ -109,14 +114,42 @@ def run(arguments: argparse.Namespace) -> int:
     for target in targets:
         if target.exists() and not arguments.force:
             raise ConfigError(f"{target} is there already", remedy="add --force to replace it")
+    if not 0 <= arguments.threshold <= 1:
+        raise ConfigError(
+            f"--threshold {arguments.threshold:g} is no probability", remedy="give one from 0 to 1"
+        )
     table = read_table(arguments.reference)
     reference = build_reference(table, arguments, model)
-    text = _yaml(reference, arguments, count, per)
-    reference.save(targets[0])
-    targets[1].write_text(text, encoding="utf-8")
-    load({"OTEL_ML_CONFIG_FILE": str(targets[1])})
+    _write(reference, _yaml(reference, arguments, count, per), targets)
     _say(reference, table, targets, arguments)
     return 0
+
+
+def _numbers(table: Columns, column: str) -> FloatArray:
+    values, text = numeric_values(table.data[column])
+    if text.any():
+        found = table.data[column][text][0]
+        raise DataError(
+            f"{table.where}: column {column!r} (asked for by `--score`) holds {found!r}, "
+            "which is no number",
+            remedy="name the column with the probability",
+        )
+    return values
+
+
+def _write(reference: Reference, text: str, targets: tuple[Path, Path]) -> None:
+    """Put both files in place, or neither: they are written and read beside it first."""
+    with tempfile.TemporaryDirectory(prefix=".otel-ml-init-", dir=targets[0].parent) as folder:
+        made = tuple(Path(folder, target.name) for target in targets)
+        reference.save(made[0])
+        made[1].write_text(text, encoding="utf-8")
+        settings = load({"OTEL_ML_CONFIG_FILE": str(made[1])})
+        load_reference(settings.models[0], reference.model_name)
+        for target in targets:
+            if target.is_dir():
+                raise ConfigError(f"{target} is a folder", remedy="choose another --out")
+        for source, target in zip(made, targets, strict=True):
+            os.replace(source, target)
 
 
 def _yaml(reference: Reference, arguments: argparse.Namespace, count: float, per: str) -> str:

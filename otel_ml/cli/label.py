@@ -54,13 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise DataError("nothing to report", remedy="give ID LABEL pairs, or --file FILE")
     if arguments.file is not None:
         table = read_table(arguments.file)
-        ids = table.require(arguments.id, "--id")
-        labels = table.require(arguments.label, "--label")
+        ids = table.require(arguments.id, "--id").tolist()
+        labels = table.require(arguments.label, "--label").tolist()
+        keys = [(category_key(i), category_key(v)) for i, v in zip(ids, labels, strict=True)]
         lines = [
-            LabelLine(arguments.model, str(category_key(i)), category_key(v))
-            for i, v in zip(ids.tolist(), labels.tolist(), strict=True)
-            if category_key(v) is not None
+            LabelLine(arguments.model, i, v) for i, v in keys if i is not None and v is not None
         ]
+        if len(lines) < len(keys):
+            print(f"{len(keys) - len(lines)} rows without id or label are left out")
     else:
         if len(arguments.pair) % 2:
             raise DataError(

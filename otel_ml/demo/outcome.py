@@ -67,6 +67,8 @@ class Outcome:
         How long each part took.
     page
         The page for people.
+    strays
+        Telemetry that is not as the registry of names says.
     """
 
     seed: int
@@ -80,6 +82,7 @@ class Outcome:
     label_delay: int
     seconds: dict[str, float]
     page: Path | None = None
+    strays: Sequence[str] = ()
 
     @property
     def first_fault_row(self) -> int:
@@ -119,6 +122,7 @@ class Outcome:
             said.append(f"{self.log.labels} labels were sent and {self.counts.labels} joined.")
         if self.log.unnamed:
             said.append(f"{self.log.unnamed} rows were answered without a prediction id.")
+        said += [f"The telemetry is not as registered: {stray}" for stray in self.strays]
         return said
 
     @property
@@ -151,6 +155,7 @@ class Outcome:
             "faults": [_fault(finding) for finding in self.findings],
             "incidents": [_incident(one) for one in self.known],
             "other_incidents": [one.id for one in self.other],
+            "telemetry_violations": list(self.strays),
             "seconds": {part: round(took, 2) for part, took in self.seconds.items()},
             "page": None if self.page is None else str(self.page),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -27,6 +27,7 @@ from otel_ml.emit import Receiver
 from otel_ml.errors import ConfigError
 from otel_ml.semconv import attributes as attr
 from otel_ml.semconv import metrics as metric
+from otel_ml.semconv.livecheck import check
 
 __all__ = ["Options", "judge", "run", "years_of"]
 
@@ -142,7 +143,11 @@ def run(options: Options, out: TextIO) -> Outcome:
                 _settle(telemetry, replay.log)
         tick()
         seconds["all"] = time.monotonic() - began
-        outcome = judge(telemetry, replay.log, model, options, seconds)
+        strays = [
+            f"{stray.signal_name}: {stray.message}"
+            for stray in check(receiver.metrics, receiver.logs, receiver.traces)
+        ]
+        outcome = judge(telemetry, replay.log, model, options, seconds, strays)
         _write(outcome, telemetry, people, options)
         terminal.finish(outcome)
         if options.keep_serving:
@@ -156,6 +161,7 @@ def judge(
     model: dict[str, Any],
     options: Options,
     seconds: dict[str, float],
+    strays: Sequence[str] = (),
 ) -> Outcome:
     """Compare what was done with what the telemetry says.
 
@@ -171,6 +177,8 @@ def judge(
         What was chosen.
     seconds
         How long each part took.
+    strays
+        Telemetry that is not as the registry of names says.
     """
     known = collector.incidents(telemetry)
     findings = collector.find(log.passages, known, options.label_delay)
@@ -191,6 +199,7 @@ def judge(
         label_delay=options.label_delay,
         seconds=seconds,
         page=options.folder.absolute() / "index.html",
+        strays=strays,
     )
 
 

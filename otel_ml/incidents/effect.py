@@ -30,6 +30,7 @@ _UNITS: Final[Mapping[float, str]] = {
     2.54: "inches to centimetres",
     1.609344: "miles to kilometres",
 }
+_SPREAD_TOLERANCE: Final = 1.5  # the spread is estimated from a few dozen rows
 _UNIT_TOLERANCE: Final = 0.15  # of the logarithm: the factor is estimated from a few dozen rows
 
 
@@ -132,6 +133,9 @@ def scale_change(before: tuple[float, float], after: tuple[float, float]) -> dic
         return {}
     share = by_mean / (factor - 1)
     if not 0.02 < share < 1.25:
+        return {}
+    # more than all values cannot be multiplied: then it is noise, or a shift that leaves the spread
+    if share > 1 and after[1] * _SPREAD_TOLERANCE < factor * before[1]:
         return {}
     known = dict(_UNITS)
     known |= {1 / f: " to ".join(reversed(text.split(" to "))) for f, text in _UNITS.items()}

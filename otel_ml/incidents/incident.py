@@ -268,3 +268,14 @@ class Change:
     state: Literal["opened", "updated", "closed"]
     incident: Incident
     at: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step as plain JSON values."""
+        return {"state": self.state, "incident": self.incident.to_json(), "at": self.at}
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], streams: Mapping[tuple[str, str, str], int]
+    ) -> Change:
+        """Return the step that `to_json` wrote; `streams` as for `Incident.from_json`."""
+        return cls(data["state"], Incident.from_json(data["incident"], streams), data["at"])

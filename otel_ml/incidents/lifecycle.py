@@ -202,6 +202,9 @@ class Incidents:
                 out.append((lower, incident.closed_row))
         return out
 
+    def _source(self, member: Member) -> str:
+        return self.streams[member.stream].source
+
     def _change(self, stream: int) -> ChangePoint:
         info = self.streams[stream]
         first = self._armed.get(stream, 0)
@@ -213,7 +216,7 @@ class Incidents:
         for position, incident in reversed(list(enumerate(self.open))):
             lower, upper = incident.change_row_interval
             culprit = self.streams[incident.culprit.stream]
-            if culprit.target == self.streams[stream].target:
+            if culprit.source == self.streams[stream].source:
                 return position
             if level is None or culprit.family not in _DOWNSTREAM:
                 continue
@@ -244,12 +247,12 @@ class Incidents:
         self._add(self.open[position], stream, share, evidence)
 
     def _absorb(self, position: int, shares: FloatArray, evidence: Evidence) -> list[int]:
-        """Let streams of the culprit's target that moved with it join at once."""
+        """Let streams of the culprit's source that moved with it join at once."""
         incident = self.open[position]
-        target = incident.culprit.target
+        source = self._source(incident.culprit)
         joined = []
         for i, info in enumerate(self.streams):
-            if info.target == target and np.isfinite(shares[i]) and evidence.raw[i] > _SIGNIFICANT:
+            if info.source == source and np.isfinite(shares[i]) and evidence.raw[i] > _SIGNIFICANT:
                 self._add(incident, i, 0.0, evidence)
                 shares[i] = -np.inf
                 joined.append(i)
@@ -284,7 +287,7 @@ class Incidents:
         """Name causes and harm from all members as they are now."""
         families = {self.streams[m.stream].family for m in incident.members}
         culprit = incident.culprit
-        same = [m for m in incident.members if m.target == culprit.target]
+        same = [m for m in incident.members if self._source(m) == self._source(culprit)]
         inputs = {
             m.target for m in incident.members if m.monitor in ("input_drift", "data_quality")
         }
@@ -326,7 +329,7 @@ class Incidents:
             over = [
                 self._recovery[m.stream].done
                 for m in incident.members
-                if m.target == incident.culprit.target and m.stream in self._recovery
+                if self._source(m) == self._source(incident.culprit) and m.stream in self._recovery
             ]
             if all(over):
                 incident.closed_row, incident.closed_at = evidence.row, evidence.at

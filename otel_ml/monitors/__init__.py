@@ -11,8 +11,10 @@ from otel_ml.monitors.performance import error_rates, error_source, performance
 from otel_ml.monitors.quality import data_quality
 from otel_ml.monitors.service import (
     ERRORS,
+    ERRORS_SOURCE,
     LATENCY,
     LATENCY_BOUNDS,
+    LATENCY_SOURCE,
     call_errors,
     latency,
     slow_from,
@@ -23,9 +25,11 @@ from otel_ml.types import Stream
 
 __all__ = [
     "ERRORS",
+    "ERRORS_SOURCE",
     "FAMILY_WEIGHTS",
     "LATENCY",
     "LATENCY_BOUNDS",
+    "LATENCY_SOURCE",
     "MONITORS",
     "Detector",
     "Monitor",

@@ -1,9 +1,10 @@
 """Counts per evaluation in, evidence of every stream and of the model out.
 
-Per alternative a Shiryaev-Roberts sum ``M <- (M + 1)·exp(sum of counts times log e-values)``: under
-no change its mean grows by at most one per evaluation. A stream's evidence is the mean over its
-alternatives; the model's is the weighted mean over streams, so it is an e-detector as well, under
-any dependence between them: crossing A takes at least A evaluations on average.
+Per alternative a Shiryaev-Roberts sum ``M <- (M + w)·exp(sum of counts times log e-values)``, where
+w is 1 for a whole evaluation: under no change its mean grows by at most w. A stream's evidence is
+the mean over its alternatives; the model's is the weighted mean over streams, so it is an
+e-detector as well, under any dependence between them: crossing A takes at least A evaluations on
+average.
 
 References: Shiryaev 1963; Roberts 1966; Pollak 1985; Shin, Ramdas, Rinaldo 2023.
 """
@@ -70,7 +71,7 @@ class Detector:
             [FAMILY_WEIGHTS[s.family] / total / members[s.family] for s in self.streams]
         )
 
-    def update(self, counts: IntArray, row: int) -> None:
+    def update(self, counts: IntArray, row: int, weight: float = 1.0) -> None:
         """Take the counts of one evaluation.
 
         Parameters
@@ -79,14 +80,18 @@ class Detector:
             Rows per source and cell, shape ``(sources, width)``.
         row
             Rows of the model seen before this evaluation: where a change would have begun.
+        weight
+            How much of an evaluation it is, above 0: the mean of every sum grows by at most this
+            much under no change.
         """
         self.evaluations += 1
         if not len(self.level):
             return
-        fresh = self.level < 0  # the sum restarts: what came before weighs less than now
+        start = float(np.log(weight))
+        fresh = self.level < start  # the sum restarts: what came before weighs less than now
         self.since[fresh] = row
         step = np.einsum("kc,kc->k", self._logs, counts[self._source_of].astype(np.float64))
-        self.level = np.logaddexp(self.level, 0.0) + step
+        self.level = np.logaddexp(self.level, start) + step
 
     def evidence(self) -> FloatArray:
         """Return each stream's evidence, natural log, shape ``(streams,)``."""

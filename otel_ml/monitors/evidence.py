@@ -37,6 +37,7 @@ LOCATION_TILTS: Final = (0.3, 0.6, 1.2, 2.4)
 SPREAD_TILTS: Final = (0.25, 0.6)
 SPIKES: Final = (0.1, 0.3, 0.8)
 RATE_STEPS: Final = (0.01, 0.03, 0.1, 0.3, 0.7)
+_MIN_RATIO: Final = 1e-12  # a cell an alternative rules out must not end a sum for ever
 _MIN_GROWTH: Final = 1e-4  # alternatives that cannot gain on the null are left out
 
 
@@ -141,10 +142,10 @@ def increments(p: FloatArray, alternatives: FloatArray, eps: float) -> FloatArra
     lows, highs = ordered[:, : max(b // 2, 1)], ordered[:, b // 2 :]
     for i in range(lows.shape[1]):
         for j in range(highs.shape[1]):
-            clipped = np.clip(ratio, lows[:, [i]], highs[:, [j]])
+            clipped = np.maximum(np.clip(ratio, lows[:, [i]], highs[:, [j]]), _MIN_RATIO)
             spread = clipped.max(axis=1) - clipped.min(axis=1)
             top = (clipped * p).sum(axis=1) + eps * spread
-            logs = np.log(np.maximum(clipped, 1e-12) / top[:, None])
+            logs = np.log(clipped / top[:, None])
             gain = (alternatives * logs).sum(axis=1)
             better = gain > best_gain
             best_gain[better], best[better] = gain[better], logs[better]

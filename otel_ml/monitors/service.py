@@ -16,8 +16,10 @@ from otel_ml.types import IntArray, Stream
 
 __all__ = [
     "ERRORS",
+    "ERRORS_SOURCE",
     "LATENCY",
     "LATENCY_BOUNDS",
+    "LATENCY_SOURCE",
     "call_errors",
     "latency",
     "slow_from",
@@ -25,6 +27,8 @@ __all__ = [
 
 LATENCY: Final = "latency"
 ERRORS: Final = "errors"
+LATENCY_SOURCE: Final = "calls:latency"  # not what a feature is likely to be called
+ERRORS_SOURCE: Final = "calls:errors"
 _STEPS: Final = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 LATENCY_BOUNDS: Final = tuple(
     float(f"{m * 10.0**e:.3g}") for e in range(-4, 2) for m in _STEPS
@@ -65,7 +69,7 @@ def latency(cells: NumericCells, baseline: IntArray) -> Stream:
     logs = np.where(slow, pair[:, 1:], pair[:, :1])
     law = (baseline + 0.5) / (baseline.sum() + 0.5 * cells.size)
     return Stream(
-        "latency", "latency", LATENCY, LATENCY, "calls", law, logs, cells.labels, yes=slow
+        LATENCY, "latency", LATENCY, LATENCY_SOURCE, "calls", law, logs, cells.labels, yes=slow
     )
 
 
@@ -75,5 +79,5 @@ def call_errors() -> Stream:
     law = np.array([1 - _TOLERATED_ERRORS, _TOLERATED_ERRORS])
     failed = np.array([False, True])
     return Stream(
-        "errors", "latency", ERRORS, ERRORS, "calls", law, logs, ("ok", "failed"), yes=failed
+        ERRORS, "latency", ERRORS, ERRORS_SOURCE, "calls", law, logs, ("ok", "failed"), yes=failed
     )

@@ -156,8 +156,11 @@ def _twice(name: str, where: str) -> DataError:
 
 def _column(values: object) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
-        filled = values.astype(np.float64 if values.dtype.kind in "fiub" else object)
-        return np.asarray(filled.filled(np.nan if filled.dtype.kind == "f" else None))
+        known: NDArray[Any] = values.data.astype(
+            np.float64 if values.dtype.kind in "fiub" else object
+        )
+        known[np.ma.getmaskarray(values)] = np.nan if known.dtype.kind == "f" else None
+        return known
     if isinstance(values, np.ndarray):
         return values if values.dtype.kind in "fiubmMO" else values.astype(object)
     if isinstance(values, (list, tuple)):
@@ -235,7 +238,9 @@ def _from_frame(frame: Any, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
         table = nw.from_native(frame, eager_only=True)
         columns = list(zip(table.columns, table.iter_columns(), strict=True))
     except nw.exceptions.DuplicateError as error:
-        names = [str(name) for name in getattr(frame, "column_names", getattr(frame, "columns", ()))]
+        names = [
+            str(name) for name in getattr(frame, "column_names", getattr(frame, "columns", ()))
+        ]
         raise _twice(next((n for n in names if names.count(n) > 1), "?"), where) from error
     except TypeError as error:
         raise DataError(

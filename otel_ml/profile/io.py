@@ -68,7 +68,8 @@ def read(path: Path) -> dict[str, Any]:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device would never end
             raise ReferenceError(
-                f"{path}: not a file", remedy=f"check the path in `models[].reference`, or {rebuild}"
+                f"{path}: not a file",
+                remedy=f"check the path in `models[].reference`, or {rebuild}",
             )
         if found.st_size > _MAX_BYTES:
             raise ReferenceError(f"{path}: larger than {_MAX_BYTES} bytes", remedy=rebuild)

@@ -77,7 +77,7 @@ class LabelJoin(Generic[T]):
                     self.states["joined"] += 1
                 else:
                     self.states["duplicate" if other == label else "conflict"] += 1
-            if label is not None:
+            if found:
                 out.append(Joined(payload, label))
         return out
 
@@ -113,10 +113,10 @@ class LabelJoin(Generic[T]):
             payload, first = known
             if first is not None:
                 self.states["duplicate" if first == label else "conflict"] += 1
-                continue
-            self.states["joined"] += 1
-            table[key] = (payload, label)
-            out.append(Joined(payload, label))
+            elif payload is not None:  # what is there is a prediction, a label, or both
+                self.states["joined"] += 1
+                table[key] = (payload, label)
+                out.append(Joined(payload, label))
         return out
 
     def _put(self, key: str, entry: tuple[T | None, Any]) -> None:
@@ -134,7 +134,9 @@ class LabelJoin(Generic[T]):
         return {
             "states": dict(self.states),
             **{
-                name: [[k, None if v is None else plain(v), label] for k, (v, label) in held.items()]
+                name: [
+                    [k, None if v is None else plain(v), label] for k, (v, label) in held.items()
+                ]
                 for name, held in (("young", self._young), ("old", self._old))
             },
             "aliases": [dict(self._aliases[0]), dict(self._aliases[1])],

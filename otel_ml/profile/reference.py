@@ -366,7 +366,8 @@ def as_scores(scores: NDArray[Any]) -> FloatArray:
             return scores.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"scores are not numbers ({error})", remedy="give probabilities; classes are predictions"
+            f"scores are not numbers ({error})",
+            remedy="give probabilities; classes are predictions",
         ) from error
 
 
@@ -395,7 +396,8 @@ def decided(
         scores = scores[:, 0]
     if scores.ndim == 2 and task == "binary" and scores.shape[1] == 2:
         scores = scores[:, 1]
-    known = np.isfinite(scores) if scores.ndim == 1 else np.isfinite(scores).all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(scores)
+    known = finite if scores.ndim == 1 else np.asarray(finite.all(axis=1))
     if scores.ndim == 2:
         more = [str(i) for i in range(len(classes), scores.shape[1])]
         names = np.array([*classes, *more], dtype=object)
@@ -404,7 +406,8 @@ def decided(
         keys = np.array(classes, dtype=object)[(scores >= threshold) * 1]
     else:
         return None
-    return np.asarray(np.where(known, keys, None))
+    keys[~known] = None
+    return np.asarray(keys)
 
 
 def _infer_task(
@@ -467,7 +470,8 @@ def is_categorical(column: NDArray[Any]) -> bool:
         return column.dtype.kind == "b"
     known = [k for k in column[:1000].tolist() if k is not None and k == k]
     return not known or not all(
-        isinstance(k, (int, float, np.number, Decimal, Fraction)) and not isinstance(k, (bool, np.bool_))
+        isinstance(k, (int, float, np.number, Decimal, Fraction))
+        and not isinstance(k, (bool, np.bool_))
         for k in known
     )
 
