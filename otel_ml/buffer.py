@@ -189,8 +189,15 @@ class Pipeline:
         return self.pid != os.getpid() or not (self.queue or self.labels)
 
     def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
-        if before is not None:
-            before.join()  # it may still be exporting: a worker has one thread at a time
+        try:
+            if before is not None:
+                before.join()  # it may still be exporting: a worker has one thread at a time
+            self._keep_going(stop)
+        finally:
+            if self._thread is threading.current_thread():
+                self._thread = None  # killed for good: the next prediction starts another one
+
+    def _keep_going(self, stop: threading.Event) -> None:
         last_tries = _LAST_TRIES
         while True:
             try:

@@ -52,10 +52,13 @@ def incident_event(key: ModelKey, change: Change) -> Event:
             a.ML_INCIDENT_EVIDENCE_FOR: list(cause.supporting),
             a.ML_INCIDENT_EVIDENCE_AGAINST: list(cause.contradicting),
         }
-    severity = "info" if change.state == "closed" else incident.severity
     body = f"Incident {change.state}: {cause.title if cause else 'unknown cause'}. "
     return Event(
-        e.ML_INCIDENT, named, int(change.at * 1e9), severity, body + incident.culprit.text + "."
+        e.ML_INCIDENT,
+        named,
+        int(change.at * 1e9),
+        incident.severity,
+        body + incident.culprit.text + ".",
     )
 
 

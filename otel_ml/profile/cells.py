@@ -7,6 +7,7 @@ column are fixed by the reference, so counts of any two pieces of traffic can be
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ class NumericCells:
         inner = [float(f"{e:.9g}") for e in quantile_edges(values, bins)]
         low_bound = float(f"{max(low - step, -_MAX):.9g}")
         if not low_bound < low:  # nine digits are too few for values so close together
-            low_bound = max(float(np.nextafter(low, -np.inf)), -_MAX)
+            low_bound = max(math.nextafter(low, -math.inf), -_MAX)
         top = high if high > low else min(high + step, _MAX)
         kept = sorted({e for e in inner if low_bound < e < top})
         return cls(name, (low_bound, *kept, float(top)))

@@ -2,8 +2,8 @@
 
 A row belongs to the window its own event time falls into, whenever it arrives. A window is open
 until the watermark (the latest event time seen) has passed its end by the grace period; what comes
-later still is counted as late and left out. Times far in the future are clamped to the caller's
-clock and do not move the watermark, so that one bad clock cannot close every window.
+later still is counted as late and left out. Times far in the future count as the latest time there
+is and do not move the watermark, so that one bad clock cannot close every window.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Windows:
         """
         future = event_times > now + self.horizon
         self.clamped += int(future.sum())
-        times = np.where(np.isfinite(event_times) & ~future, event_times, now)
+        times = np.where(np.isfinite(event_times), event_times, now)
+        times = np.where(future, max(now, self.watermark), times)
         numbers = np.floor(np.clip(times / self.width, -_FAR, _FAR)).astype(np.int64)
         late = numbers < self._oldest_open()
         if not future.all():
