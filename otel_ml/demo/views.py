@@ -234,13 +234,17 @@ def _whole(
 def _bins(bounds: tuple[float, ...]) -> list[str]:
     if not bounds:
         return ["all"]
-    said = [_edge(bound, bounds[-1] - bounds[0]) for bound in bounds]
+    # an edge that is nothing beside its own neighbours is 0, such as the one just below an age of 0
+    said = [
+        _edge(bound, abs(other - bound))
+        for bound, other in zip(bounds, [*bounds[1:], bounds[-2] if len(bounds) > 1 else 0.0])
+    ]
     inner = [f"{low}–{high}" for low, high in pairwise(said)]
     return [f"≤ {said[0]}", *inner, f"> {said[-1]}"]
 
 
 def _edge(bound: float, span: float) -> str:
-    """Return an edge as people write it: what is nothing beside the whole span is 0."""
+    """Return an edge as people write it: what is nothing beside the next one is 0."""
     return "0" if abs(bound) < span * 1e-4 else f"{bound:.4g}"
 
 

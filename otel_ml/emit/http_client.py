@@ -59,7 +59,6 @@ class HttpClient:
             supplied = credentials(destination.credentials, requests.Session)
             assert isinstance(supplied, requests.Session)
             session = supplied
-        session.verify = destination.certificate or True
         if destination.client_certificate is not None:
             key = destination.client_key
             certificate = destination.client_certificate
@@ -82,6 +81,8 @@ class HttpClient:
                 headers=self._headers,
                 # Of urllib3, since the pair of requests allows connecting and reading each its own.
                 timeout=Timeout(total=timeout),  # type: ignore[arg-type]  # passed on as it is
+                # Given with the request, since REQUESTS_CA_BUNDLE would win over the session.
+                verify=self._destination.certificate,
                 allow_redirects=False,
                 stream=True,
             ) as response:

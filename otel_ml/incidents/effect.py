@@ -80,11 +80,12 @@ def describe(
     if scaled := _scaled(moments, before):
         facts |= scaled
     if stream.yes is not None:
+        facts["rate"] = True
         facts["before"] = round(float(stream.law[stream.yes & used].sum() / stream.law.sum()), 5)
         facts["after"] = round(float(counts[stream.yes & used].sum() / max(n, 1.0)), 5)
         if stream.monitor == "latency":
-            facts["typical_before"] = labels[int(np.searchsorted(np.cumsum(p), 0.5))]
-            facts["typical_after"] = labels[int(np.searchsorted(np.cumsum(q), 0.5))]
+            facts["typical_before"] = _milliseconds(labels[int(np.searchsorted(np.cumsum(p), 0.5))])
+            facts["typical_after"] = _milliseconds(labels[int(np.searchsorted(np.cumsum(q), 0.5))])
         return facts
     number, total, squares = (float(v) for v in moments)
     if number >= 2 and not math.isnan(before[0]):
@@ -145,6 +146,15 @@ def scale_change(before: tuple[float, float], after: tuple[float, float]) -> dic
     return {"scale": round(factor, 4), "scaled_share": round(share, 3)} if share > 0.75 else {}
 
 
+def _milliseconds(cell: str) -> str:
+    """Return the name of a cell of durations, ``(0.1, 0.15]``, as people say it."""
+    ends = cell.strip("(]").split(", ")
+    if len(ends) != 2:
+        return cell.replace("_", " ")
+    low, high = (1000 * float(end) for end in ends)
+    return f"{low:.3g} to {high:.3g} ms"
+
+
 def sentence(stream: Stream, facts: Mapping[str, Any]) -> str:
     """Return the facts of a change as one sentence."""
     name = stream.target
@@ -163,7 +173,7 @@ def sentence(stream: Stream, facts: Mapping[str, Any]) -> str:
     if stream.monitor == "latency":
         return (
             f"{facts['after']:.0%} of calls are much slower than the first ones were: the typical "
-            f"one takes {facts['typical_after']} s, {facts['typical_before']} s before"
+            f"one takes {facts['typical_after']}, {facts['typical_before']} before"
         )
     if stream.monitor == "errors":
         return f"{facts['after']:.1%} of calls fail"

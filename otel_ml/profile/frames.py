@@ -265,7 +265,10 @@ def _times(values: list[Any]) -> NDArray[Any]:
 
     seconds = np.full(len(values), np.nan)
     for i, value in enumerate(values):
-        if value != value:  # NaT
+        if type(value).__name__ in {
+            "NaTType",
+            "NAType",
+        }:  # pandas' are dates, or compare to neither
             continue
         if isinstance(value, dt.timedelta):
             seconds[i] = value.total_seconds()

@@ -24,6 +24,7 @@ from otel_ml.profile.cells import (
     CategoryCells,
     Cells,
     NumericCells,
+    category_key,
     category_keys,
     moments,
     numeric_values,
@@ -468,7 +469,7 @@ def is_categorical(column: NDArray[Any]) -> bool:
     """Tell whether a column is counted by value: text and booleans are, numbers are binned."""
     if column.dtype.kind not in "OUS":
         return column.dtype.kind == "b"
-    known = [k for k in column[:1000].tolist() if k is not None and k == k]
+    known = [k for k in column[:1000].tolist() if category_key(k) is not None]
     return not known or not all(
         isinstance(k, (int, float, np.number, Decimal, Fraction))
         and not isinstance(k, (bool, np.bool_))

@@ -26,7 +26,7 @@ def sdk_metrics() -> Any:
     provider = MeterProvider([reader])
     provider.get_meter("m").create_counter("c").add(1)
     data = reader.get_metrics_data()
-    provider.shutdown()  # type: ignore[no-untyped-call]  # untyped in the SDK
+    provider.shutdown()
     return data
 
 
@@ -90,7 +90,7 @@ def test_logs_have_variables_of_their_own(
         monkeypatch.setenv(name, value)
     exporter = OTLPLogExporter()
     exporter.export([])
-    exporter.shutdown()
+    exporter.shutdown()  # type: ignore[no-untyped-call]  # untyped in the SDK
     sink = OtlpSink(None, from_environ("logs", variables))
     assert make.send(sink, events=[make.event()]).ok
     sink.shutdown(1)

@@ -26,7 +26,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Any:
     class Found:
         registry = CollectorRegistry()
         memory = InMemoryMetricReader()
-        logs = InMemoryLogRecordExporter()
+        logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # untyped in the SDK
 
         def scrape(self) -> str:
             return generate_latest(self.registry).decode()
@@ -40,7 +40,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("otel_ml.emit.observable.get_meter_provider", lambda: meters)
     monkeypatch.setattr("otel_ml.emit.observable.get_logger_provider", lambda: loggers)
     yield found
-    meters.shutdown()  # type: ignore[no-untyped-call]  # untyped in the SDK
+    meters.shutdown()
     loggers.shutdown()
 
 

@@ -169,12 +169,19 @@ def _say(sentences: Sequence[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(s.format_map(_Shown(facts)) for s in sentences)
 
 
+_SHARES = frozenset({"total_variation", "top_before", "top_after", "scaled_share"})
+
+
 class _Shown(dict[str, Any]):
     """Facts as they are shown in sentences; one that is not known is said to be so."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
+        shares = _SHARES | ({"before", "after"} if facts.get("rate") else set())
         super().__init__(
-            {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in facts.items()}
+            {
+                k: (f"{v:.1%}" if k in shares else f"{v:.4g}") if isinstance(v, float) else str(v)
+                for k, v in facts.items()
+            }
         )
 
     def __missing__(self, key: str) -> str:
