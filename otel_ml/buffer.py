@@ -215,23 +215,24 @@ class Pipeline:
     def _loop(self, stop: threading.Event) -> None:
         with _importing:
             worker = self._opened()
-        imported: AbstractContextManager[Any] = _importing  # clients are imported to send
+        importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
             self._wake.wait(_PAUSE)
             self._wake.clear()
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done
-            with _importing:
+            with importing:
                 worker.take(self.queue, self.labels, everything=wanted)
-            if wanted or worker.due():
-                with imported:
+                exporting = wanted or worker.due()
+                if exporting:
                     worker.export(
                         skipped=self.skipped,
                         queued=len(self.queue),
                         capacity=self.capacity,
                         restarts=self.restarts,
                     )
-                imported = nullcontext()
+            if exporting:
+                importing = nullcontext()
             if asked > self._flush_done:
                 with self._flushed:
                     self._flush_done = asked

@@ -235,10 +235,8 @@ def _bins(bounds: tuple[float, ...]) -> list[str]:
     if not bounds:
         return ["all"]
     # an edge that is nothing beside its own neighbours is 0, such as the one just below an age of 0
-    said = [
-        _edge(bound, abs(other - bound))
-        for bound, other in zip(bounds, [*bounds[1:], bounds[-2] if len(bounds) > 1 else 0.0])
-    ]
+    beside = (*bounds[1:], bounds[-2] if len(bounds) > 1 else 0.0)
+    said = [_edge(b, abs(other - b)) for b, other in zip(bounds, beside, strict=True)]
     inner = [f"{low}–{high}" for low, high in pairwise(said)]
     return [f"≤ {said[0]}", *inner, f"> {said[-1]}"]
 

@@ -171,25 +171,26 @@ def test_a_child_that_exits_normally_sends_what_is_its_own_and_only_that() -> No
     said = run(
         """
         from otel_ml.emit import Receiver
-        with Receiver() as receiver:
-            os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
-            del os.environ["OTEL_METRICS_EXPORTER"], os.environ["OTEL_LOGS_EXPORTER"]
-            pipeline.submit(call(5))
-            assert pipeline.flush(30)
-            pids = []
-            for rows in (1, 2, 3):
-                pid = os.fork()
-                if pid == 0:
-                    signal.alarm(60)
-                    pipeline.submit(call(rows))
-                    sys.exit(0)  # by way of `atexit`
-                pids.append(pid)
-            for pid in pids:
-                assert os.waitpid(pid, 0)[1] == 0
-            assert pipeline.shutdown(30)
-            series = receiver.series("ml.predictions")
-            print(sorted(int(value) for _, value in series))
-            print(len({found["service.instance.id"] for found, _ in series}))
+        receiver = Receiver()
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
+        del os.environ["OTEL_METRICS_EXPORTER"], os.environ["OTEL_LOGS_EXPORTER"]
+        pipeline.submit(call(5))
+        assert pipeline.flush(30)
+        pids = []
+        for rows in (1, 2, 3):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                pipeline.submit(call(rows))
+                sys.exit(0)  # by way of `atexit`
+            pids.append(pid)
+        for pid in pids:
+            assert os.waitpid(pid, 0)[1] == 0
+        assert pipeline.shutdown(30)
+        series = receiver.series("ml.predictions")
+        print(sorted(int(value) for _, value in series))
+        print(len({found["service.instance.id"] for found, _ in series}))
+        receiver.close()
         """
     )
     assert said.split("\n")[:2] == ["[1, 2, 3, 5]", "4"]
