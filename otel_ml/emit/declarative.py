@@ -1,6 +1,7 @@
 """The file of ``OTEL_CONFIG_FILE`` in, a plan of where telemetry goes out.
 
-The file is read, checked and filled in (``${env:VAR}``) by opentelemetry-configuration. Where it is
+The file is read, checked and filled in (``${VAR}``) by opentelemetry-configuration; the longer form
+``${env:VAR}`` of the specification, which it leaves alone, is filled in here. Where the file is
 set the specification has every other ``OTEL_*`` variable ignored, so none is read here but the one
 that the ``service`` detector stands for.
 """
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +33,7 @@ __all__ = ["plan_from_file"]
 _TIMEOUT_SECONDS: Final = 10.0
 _DETECTORS: Final = {"service": "service_instance"}
 _COERCE: Final[Mapping[str, Callable[[Any], Any]]] = {"string": str, "int": int, "double": float}
+_VARIABLE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +60,7 @@ def plan_from_file(path: str | Path) -> Plan:
         ) from error
     if config.disabled:
         return Plan()
+    _fill_in(config)
     found = _Found()
     for reader in config.meter_provider.readers if config.meter_provider else ():
         if reader.periodic is not None:
@@ -77,6 +82,18 @@ def plan_from_file(path: str | Path) -> Plan:
         lambda: _resource(stated),
         min(found.intervals, default=INTERVAL_SECONDS),
     )
+
+
+def _fill_in(node: Any) -> Any:
+    """Replace ``${env:VAR}`` and ``${env:VAR:-default}`` in every string below a node."""
+    if isinstance(node, str):
+        return _VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", node)
+    if isinstance(node, list):
+        return [_fill_in(item) for item in node]
+    if is_dataclass(node):
+        for part in fields(node):
+            setattr(node, part.name, _fill_in(getattr(node, part.name)))
+    return node
 
 
 class _Found:
@@ -178,8 +195,15 @@ def _resource(stated: models.Resource | None) -> Resource:
         if attribute.value is not None:
             kind = attribute.type.value if attribute.type is not None else ""
             # What came out of an environment variable is a string, whatever the file says it is.
-            attributes[attribute.name] = _COERCE.get(kind, lambda value: value)(attribute.value)
+            try:
+                attributes[attribute.name] = _COERCE.get(kind, _same)(attribute.value)
+            except (TypeError, ValueError):
+                _log.warning("resource attribute %s is no %s; left out", attribute.name, kind)
     return base.merge(Resource(attributes, stated.schema_url))
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _detected(stated: models.ExperimentalResourceDetection) -> dict[str, Any]:

@@ -160,6 +160,7 @@ class _Process:
             self._kept.extend(records)
         if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
             # Another thread is exporting: it, or the next call, sends the events kept here.
+            outcomes["logs" if self._metrics is None else "metrics"] = "failure"
             return ExportReport(False, dropped, outcomes)
         try:
             self._send_events(dropped, outcomes, deadline)

@@ -55,6 +55,9 @@ class Detector:
             at += k
         self._starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
         self._lengths = np.array(lengths, dtype=np.int64)
+        self._asked = np.zeros((len(self.streams), width), dtype=np.int64)
+        for i, stream in enumerate(self.streams):
+            self._asked[i, : len(stream.law)] = stream.law > 0
         self.level = np.full(len(self._stream_of), -np.inf)
         self.since = np.zeros(len(self._stream_of), dtype=np.int64)
         self.muted = np.zeros(len(self.streams), dtype=bool)
@@ -88,10 +91,13 @@ class Detector:
         if not len(self.level):
             return
         start = float(np.log(weight))
-        fresh = self.level < start  # the sum restarts: what came before weighs less than now
+        # a stream nothing was counted for was not asked: its sum must not grow by waiting
+        heard = np.einsum("sc,sc->s", self._asked, counts[self._source_of[self._starts]]) > 0
+        asked = heard[self._stream_of]
+        fresh = asked & (self.level < start)  # the sum restarts: the past weighs less than now
         self.since[fresh] = row
         step = np.einsum("kc,kc->k", self._logs, counts[self._source_of].astype(np.float64))
-        self.level = np.logaddexp(self.level, start) + step
+        self.level = np.where(asked, np.logaddexp(self.level, start) + step, self.level)
 
     def evidence(self) -> FloatArray:
         """Return each stream's evidence, natural log, shape ``(streams,)``."""

@@ -38,6 +38,7 @@ SPREAD_TILTS: Final = (0.25, 0.6)
 SPIKES: Final = (0.1, 0.3, 0.8)
 RATE_STEPS: Final = (0.01, 0.03, 0.1, 0.3, 0.7)
 _MIN_RATIO: Final = 1e-12  # a cell an alternative rules out must not end a sum for ever
+_MAX_RATE: Final = 0.98
 _MIN_GROWTH: Final = 1e-4  # alternatives that cannot gain on the null are left out
 
 
@@ -159,11 +160,11 @@ def upper_rate(events: int, rows: int, slack: float, z: float = 1.0) -> float:
     errors; `slack` is added as the effect floor.
     """
     if rows <= 0:
-        return min(0.5 + slack, 0.98)
+        return min(0.5 + slack, 1.0)
     rate = events / rows
     centre = (rate + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * ((rate * (1 - rate) + z * z / (4 * rows)) / rows) ** 0.5
-    return float(min(max(centre + half, (events + 1) / (rows + 2)) + slack, 0.98))
+    return float(min(max(centre + half, (events + 1) / (rows + 2)) + slack, 1.0))
 
 
 def rate_increments(p1: float) -> FloatArray:
@@ -178,7 +179,10 @@ def rate_increments(p1: float) -> FloatArray:
     -------
     numpy.ndarray
         Shape ``(K, 2)``: alternatives p1 + 0.01, 0.03, 0.1, …. For a rate ``r <= p1`` the mean of
-        ``exp`` is at most one, since the ratio increases in *yes*.
+        ``exp`` is at most one, since the ratio increases in *yes*. None above 0.98: what is nearly
+        always so cannot become more frequent.
     """
-    rates = np.array([p1 + d for d in RATE_STEPS if p1 + d < 0.995] or [(1 + p1) / 2])
+    if p1 > _MAX_RATE:
+        return np.empty((0, 2))
+    rates = np.array([p1 + d for d in RATE_STEPS if p1 + d < 0.995])
     return np.log(np.stack([(1 - rates) / (1 - p1), rates / p1], axis=1))

@@ -50,6 +50,8 @@ def performance(reference: Reference, min_effect: float) -> Iterator[Stream]:
         if rows < _MIN_ROWS:
             continue
         logs = rate_increments(upper_rate(errors, rows, max(min_effect / 2, 0.02), z=2.0))
+        if not len(logs):
+            continue
         rate = (errors + 0.5) / (rows + 1)
         target = "performance" if attribute == OVERALL else f"{attribute}={group}"
         yield Stream(

@@ -55,6 +55,8 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
                 where = [0, cells.valid - 1]
             events = int(counts[where].sum())
             pair = rate_increments(upper_rate(events, rows, slack))
+            if not len(pair):
+                continue
             logs = np.repeat(pair[:, :1], cells.size, axis=1)
             logs[:, where] = pair[:, 1:]
             law = smoothed(counts)

@@ -1,7 +1,8 @@
 """Is it fast enough, and does it answer? Counts of the first calls in, two streams out.
 
 Latency has no reference in the training data: the first calls are its baseline. Asked is whether
-calls much slower than nearly all of those (2.5 times their 95th percentile) have become frequent.
+calls much slower than nearly all of those (2.5 times their 95th percentile, rounded up to the next
+bounds of the histogram: up to 7 times) have become frequent.
 """
 
 from __future__ import annotations

@@ -60,8 +60,9 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("prefix", ["env:", ""])
 def test_the_file_sends_to_a_real_receiver(
-    make: Any, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Any, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
         ExportMetricsServiceRequest,
@@ -73,7 +74,9 @@ def test_the_file_sends_to_a_real_receiver(
     monkeypatch.setenv("TOKEN", "secret")
     monkeypatch.setenv("REPLICA", "3")
     environ = {
-        "OTEL_CONFIG_FILE": written(tmp_path, FILE.replace("compression: gzip", "")),
+        "OTEL_CONFIG_FILE": written(
+            tmp_path, FILE.replace("compression: gzip", "").replace("env:", prefix)
+        ),
         # All of these are to be ignored.
         "OTEL_SDK_DISABLED": "true",
         "OTEL_METRICS_EXPORTER": "none",
@@ -176,6 +179,7 @@ def test_a_file_that_cannot_be_used_is_said(
     assert "no telemetry of models is sent" in caplog.text
 
 
+TRACER = "tracer_provider: {processors: [{simple: {exporter: {console: }}}]}\n"
 APPLICATION = """
 import os
 from opentelemetry.configuration import configure_sdk, load_config_file
@@ -193,9 +197,8 @@ def test_beside_an_sdk_that_was_configured_by_the_same_file(receiver: Any, tmp_p
     environ = {
         "PATH": "",
         "PYTHONPATH": ":".join(entry for entry in sys.path if entry) + ":.",
-        "OTEL_CONFIG_FILE": written(
-            tmp_path, FILE + "tracer_provider: {processors: [{simple: {exporter: {console: }}}]}\n"
-        ),
+        # The SDK knows only the short form of variables.
+        "OTEL_CONFIG_FILE": written(tmp_path, FILE.replace("env:", "") + TRACER),
         "BACKEND": receiver.endpoint,
         "REPLICA": "3",
     }

@@ -1,0 +1,187 @@
+"""False incidents stay within the budget over hundreds of thousands of rows without a change.
+
+Counts are drawn from the true laws, the reference being a finite sample of them. The budget is one
+false incident per 10,000 rows, that is 200 evaluations; the number seen is compared with it at the
+upper 95 % limit of a Poisson mean (Garwood), so a rate at the budget itself would not pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from otel_ml.monitors import MONITORS, Detector
+from otel_ml.profile import CategoryCells, Cells, Layout, NumericCells, Profile, Reference
+from otel_ml.types import FloatArray, IntArray, Stream
+
+_BUDGET_ROWS = 10_000
+_ROWS = 50
+_WORLDS = 20
+_EVALUATIONS = 700  # of each world: 700,000 rows together
+
+
+@dataclass(frozen=True)
+class _World:
+    """A reference of finite size, and the true laws of its sources."""
+
+    reference: Reference
+    laws: Mapping[str, FloatArray]
+
+    def counts(
+        self, rng: np.random.Generator, laws: Mapping[str, FloatArray], rows: int = 50
+    ) -> IntArray:
+        """Counts of one evaluation drawn from `laws`."""
+        layout = self.reference.layout
+        out = np.zeros((len(layout.sources), layout.width), dtype=np.int64)
+        for i, cells in enumerate(layout.sources):
+            out[i, : cells.size] = rng.multinomial(rows, laws[cells.name])
+        return out
+
+    def detector(self, min_effect: float) -> tuple[Detector, list[Stream]]:
+        """Everything the monitors watch of it."""
+        streams = [s for m in MONITORS for s in m(self.reference, min_effect) if len(s.logs)]
+        return Detector(streams, self.reference.layout.index, self.reference.layout.width), streams
+
+
+def _normal_law(cells: NumericCells, missing: float, mean: float = 0.0) -> FloatArray:
+    """The law over the cells of a normal variable, some of it missing."""
+    cdf = [NormalDist(mean).cdf(b) for b in cells.bounds]
+    valid = np.diff(np.array([0.0, *cdf, 1.0]))
+    return np.array([*(valid * (1 - missing)), missing, 0.0, 0.0])
+
+
+def _numeric_world(seed: int, features: int = 6, rows: int = 5000) -> _World:
+    """Independent normal features, with up to 10 % missing."""
+    rng = np.random.default_rng(seed)
+    sources: list[Cells] = []
+    laws: dict[str, FloatArray] = {}
+    counts: list[IntArray] = []
+    for i in range(features):
+        cells = NumericCells.build(f"n{i}", rng.normal(size=rows))
+        law = _normal_law(cells, missing=0.02 * i)
+        sources.append(cells)
+        laws[cells.name] = law
+        counts.append(rng.multinomial(rows, law))
+    return _world(sources, laws, counts)
+
+
+def _categorical_world(seed: int, features: int = 8, rows: int = 5000) -> _World:
+    """Independent categorical features with a long tail, some of it never seen in the reference."""
+    rng = np.random.default_rng(seed)
+    sources: list[Cells] = []
+    laws: dict[str, FloatArray] = {}
+    counts: list[IntArray] = []
+    for i in range(features):
+        size = 2 + 3 * i
+        law = rng.dirichlet(np.full(size, 0.8))
+        # a few rows in ten thousand are values the reference may or may not have seen
+        law = (
+            np.array([*(law * 0.98), 0.0196, 0.0004, 0.0])
+            if size > 4
+            else np.array([*law, 0, 0, 0])
+        )
+        names = tuple(f"c{j}" for j in range(size))
+        sources.append(CategoryCells(f"k{i}", names, frozenset({"rare"} if size > 4 else ())))
+        laws[f"k{i}"] = law
+        drawn = rng.multinomial(rows, law)
+        drawn[-3] += drawn[-2]  # what was seen in the reference is known
+        drawn[-2] = 0
+        counts.append(drawn)
+    return _world(sources, laws, counts)
+
+
+def _world(
+    sources: Sequence[Cells], laws: Mapping[str, FloatArray], counts: Sequence[IntArray]
+) -> _World:
+    layout = Layout(tuple(sources))
+    profile = Profile(layout)
+    for i, drawn in enumerate(counts):
+        profile.counts[i, : len(drawn)] = drawn
+    names = tuple(cells.name for cells in sources)
+    return _World(Reference("m", None, "binary", names, profile), laws)
+
+
+def _alarms(world: _World, laws: Mapping[str, FloatArray], rng: np.random.Generator) -> list[str]:
+    """Alarms at one per 10,000 rows; every stream starts again after one."""
+    detector, streams = world.detector(min_effect=0.02)
+    threshold = math.log(_BUDGET_ROWS / _ROWS)
+    alarms = []
+    for evaluation in range(_EVALUATIONS):
+        detector.update(world.counts(rng, laws, _ROWS), evaluation * _ROWS)
+        shares = detector.shares()
+        if detector.total(shares) >= threshold:
+            alarms.append(streams[int(np.argmax(shares))].key)
+            detector.reset(range(len(streams)), evaluation * _ROWS)
+    return alarms
+
+
+def _within_budget(alarms: list[str]) -> None:
+    allowed = _WORLDS * _EVALUATIONS * _ROWS / _BUDGET_ROWS
+    upper = chi2.ppf(0.95, 2 * (len(alarms) + 1)) / 2
+    assert upper <= allowed, f"{len(alarms)} alarms, {allowed:.0f} allowed: {alarms}"
+
+
+@pytest.mark.parametrize("reference_rows", [500, 2000, 20_000])
+def test_numeric_features_without_a_change(reference_rows: int) -> None:
+    alarms: list[str] = []
+    for seed in range(_WORLDS):
+        world = _numeric_world(seed, rows=reference_rows)
+        alarms += _alarms(world, world.laws, np.random.default_rng(100 + seed))
+    _within_budget(alarms)
+
+
+@pytest.mark.parametrize("reference_rows", [500, 2000, 20_000])
+def test_categorical_features_without_a_change(reference_rows: int) -> None:
+    alarms: list[str] = []
+    for seed in range(_WORLDS):
+        world = _categorical_world(seed, rows=reference_rows)
+        alarms += _alarms(world, world.laws, np.random.default_rng(200 + seed))
+    _within_budget(alarms)
+
+
+def _shifted(cells: NumericCells, law: FloatArray, missing: float) -> FloatArray:
+    """A lasting shift of the mean whose total variation is the effect floor."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        moved = 0.5 * float(np.abs(_normal_law(cells, missing, mean=middle) - law).sum())
+        low, high = (middle, high) if moved < 0.02 else (low, middle)
+    return _normal_law(cells, missing, mean=low)
+
+
+@pytest.mark.parametrize("kind", ["mean shift", "into one cell", "more missing"])
+def test_drift_within_the_effect_floor_that_lasts_for_ever(kind: str) -> None:
+    alarms: list[str] = []
+    for seed in range(_WORLDS):
+        world = _numeric_world(seed)
+        laws = {}
+        for i, cells in enumerate(world.reference.layout.sources):
+            law = world.laws[cells.name]
+            assert isinstance(cells, NumericCells)
+            if kind == "mean shift":
+                law = _shifted(cells, law, 0.02 * i)
+            elif kind == "into one cell":
+                law = 0.98 * law + 0.02 * np.eye(cells.size)[1 + seed % 12]
+            else:
+                law = 0.99 * law + 0.01 * np.eye(cells.size)[cells.valid]
+            laws[cells.name] = law
+        alarms += _alarms(world, laws, np.random.default_rng(300 + seed))
+    _within_budget(alarms)
+
+
+def test_the_same_simulation_does_alarm_on_a_change() -> None:
+    """The bound above can fail: half a standard deviation in every feature is always found."""
+    for seed in range(3):
+        world = _numeric_world(seed)
+        laws = {
+            c.name: _normal_law(c, 0.02 * i, mean=0.5)
+            for i, c in enumerate(world.reference.layout.sources)
+            if isinstance(c, NumericCells)
+        }
+        assert _alarms(world, laws, np.random.default_rng(400 + seed))
