@@ -136,7 +136,7 @@ class Lane(Generic[Item]):
             wait = answer.retry_after
             if wait is None:
                 wait = backoff * random.uniform(1 - _JITTER, 1 + _JITTER)
-            if self._closing.wait(wait):
+            if wait >= deadline - time.monotonic() or self._closing.wait(wait):
                 return answer
         return answer
 

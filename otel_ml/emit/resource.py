@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -15,19 +15,15 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMes
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from otel_ml.emit.values import Unencodable, any_value, text
-from otel_ml.semconv.attributes import SERVICE_INSTANCE_ID
+from otel_ml.semconv.attributes import ML_APPLICATION_INSTANCE_ID, SERVICE_INSTANCE_ID
 
 __all__ = [
-    "APPLICATION_INSTANCE_ID",
     "EncodedResource",
     "ResourceSource",
     "application_resource",
     "encode_resource",
     "instance_id",
 ]
-
-APPLICATION_INSTANCE_ID: Final = "ml.application.instance.id"
-"""The ``service.instance.id`` that the application gave itself; ours is fresh in each process."""
 
 _log = logging.getLogger(__name__)
 _instances: dict[int, str] = {}
@@ -79,7 +75,7 @@ def encode_resource(resource: Resource) -> EncodedResource:
     attributes = dict(resource.attributes)
     own = attributes.pop(SERVICE_INSTANCE_ID, None)
     if own is not None:
-        attributes[APPLICATION_INSTANCE_ID] = own
+        attributes[ML_APPLICATION_INSTANCE_ID] = own
     attributes[SERVICE_INSTANCE_ID] = instance_id()
     encoded = []
     for key, value in attributes.items():

@@ -64,9 +64,7 @@ class Deltas:
         difference = value - delivered
         if not difference:
             return None
-        # The receiver adds what it is given; keeping its sum, not our value, stops rounding of
-        # floats from piling up.
-        self._new_numbers[series] = delivered + difference
+        self._new_numbers[series] = value
         return difference, self._start(sample, start_ns)
 
     def buckets(self, sample: Sample, value: Buckets, start_ns: int) -> tuple[Buckets, int] | None:
@@ -88,11 +86,9 @@ class Deltas:
         if not any(counts):
             return None
         total = None
-        kept = None
         if value.sum is not None and delivered.sum is not None:
             total = value.sum - delivered.sum
-            kept = delivered.sum + total
-        self._new_buckets[series] = Buckets(value.bounds, value.counts, kept)
+        self._new_buckets[series] = value
         return Buckets(value.bounds, counts, total), self._start(sample, start_ns)
 
     def _start(self, sample: Sample, start_ns: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -43,6 +44,18 @@ class Scripted:
     replies: list[Reply] = field(default_factory=list)
     by_content: Callable[[str, bytes], Reply | None] | None = None
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+
+@pytest.fixture(autouse=True)
+def _hang_guard() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError("the test hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -101,11 +101,22 @@ def test_equal_values_of_other_types_are_other_series() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
-def test_rounding_of_floats_does_not_pile_up(adds: list[float]) -> None:
+def test_floats_add_up_and_no_rounding_looks_like_a_restart(adds: list[float]) -> None:
     deltas = Deltas()
     cumulative = arrived = 0.0
     for now, add in enumerate(adds, 2):
         cumulative += add
         for metric in _delta(deltas, Sample(COUNTER, {}, cumulative), now):
             arrived += metric.sum.data_points[0].as_double
-        assert abs(arrived - cumulative) <= 1e-15 * max(cumulative, 1.0) * 2
+        assert not _delta(deltas, Sample(COUNTER, {}, cumulative), now)
+        assert abs(arrived - cumulative) <= 1e-14 * max(cumulative, 1.0)
+
+
+def test_a_lost_difference_is_not_taken_for_delivered_later() -> None:
+    deltas = Deltas()
+    x, y = Sample(COUNTER, {"s": "x"}, 5), Sample(COUNTER, {"s": "y"}, 1)
+    deltas.begin()
+    encode_samples([x], start_ns=1, now_ns=2, deltas=deltas)
+    _delta(deltas, y, 3)
+    (metric,) = _delta(deltas, x, 4)
+    assert metric.sum.data_points[0].as_int == 5
