@@ -127,6 +127,8 @@ class Pipeline:
     def skip(self, reason: str, n: int = 1) -> None:
         """Count predictions that were seen but not taken."""
         self._losses.add(reason, n)
+        if self._thread is None and reason != "not_serving":
+            self.start()  # a loss is told even if nothing else is ever taken
 
     def add_labels(self, model: str | None, ids: Sequence[str], labels: Sequence[Any]) -> None:
         """Take labels; lose them, and say so once, when too many wait for the worker."""

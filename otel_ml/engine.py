@@ -15,13 +15,13 @@ import numpy as np
 
 from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
 from otel_ml.clock import Clock, SystemClock
-from otel_ml.errors import DataError, StateError
+from otel_ml.errors import DataError, OtelMlError, StateError
 from otel_ml.incidents import Change, Evidence, Incident
 from otel_ml.learning import Learner
 from otel_ml.profile import Profile, Reference
-from otel_ml.profile.cells import category_key
 from otel_ml.profile.coder import chunk_counts, encode
-from otel_ml.profile.reference import as_scores
+from otel_ml.profile.outputs import as_scores
+from otel_ml.profile.values import category_key
 from otel_ml.state import State
 from otel_ml.types import Batch, ModelKey
 
@@ -277,9 +277,11 @@ class Engine:
                     (s.monitor, s.target, s.defect): i for i, s in enumerate(engine.state.streams)
                 }
                 engine._changes = [Change.from_json(c, index) for c in snapshot["changes"]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except StateError:
+            raise
+        except (OtelMlError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise StateError(
-                f"the snapshot is damaged ({type(error).__name__}: {error})",
+                f"the snapshot is damaged ({type(error).__name__}: {str(error).splitlines()[0]})",
                 remedy="start without it",
             ) from error
         return engine

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from otel_ml.errors import StateError
 
@@ -52,25 +52,30 @@ class Inbox:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / LABELS
-        self._file = self._opened()
         self._rest = b""
         self._skipping = False
         self.malformed = 0
+        self._file = self._opened()
+        self._offset = 0 if self._file is None else os.fstat(self._file).st_size
+
+    def __del__(self) -> None:
         if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
+            os.close(self._file)
 
     def read(self) -> list[LabelLine]:
         """Return the labels appended since the last call; malformed lines are counted."""
         out: list[LabelLine] = []
         try:
-            self._file = self._file or self._opened()
+            if self._file is None:
+                self._file = self._opened()
             if self._file is None:
                 return out
             out += self._lines(self._file)
             if self._replaced(self._file):
-                self._file.close()
+                os.close(self._file)
+                self._file = None
                 self.malformed += bool(self._rest)  # its last line will never be finished
-                self._rest, self._skipping = b"", False
+                self._offset, self._rest, self._skipping = 0, b"", False
                 self._file = self._opened()
                 if self._file is not None:
                     out += self._lines(self._file)
@@ -78,16 +83,15 @@ class Inbox:
             return out
         return out
 
-    def _opened(self) -> BinaryIO | None:
+    def _opened(self) -> int | None:
         try:
-            # no buffer: a buffered reader would not see what is appended to its last block
-            return self._path.open("rb", buffering=0)
+            return os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
 
-    def _replaced(self, file: BinaryIO) -> bool:
-        held = os.fstat(file.fileno())
-        if file.tell() < held.st_size:
+    def _replaced(self, file: int) -> bool:
+        held = os.fstat(file)
+        if self._offset < held.st_size:
             return False  # first to its end
         try:
             there = self._path.stat()
@@ -95,13 +99,12 @@ class Inbox:
             return True
         return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
 
-    def _lines(self, file: BinaryIO) -> Iterator[LabelLine]:
-        if os.fstat(file.fileno()).st_size < file.tell():  # it was truncated
-            file.seek(0)
-            self._rest, self._skipping = b"", False
-        taken = 0
-        while taken < _MOST and (data := file.read(_CHUNK)):
-            taken += len(data)
+    def _lines(self, file: int) -> Iterator[LabelLine]:
+        if os.fstat(file).st_size < self._offset:  # it was truncated
+            self._offset, self._rest, self._skipping = 0, b"", False
+        end = self._offset + _MOST
+        while self._offset < end and (data := os.pread(file, _CHUNK, self._offset)):
+            self._offset += len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 if self._skipping:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from otel_ml.batches import join_batches
 from otel_ml.errors import DataError
-from otel_ml.profile.cells import category_keys
 from otel_ml.profile.frames import Columns, to_columns
+from otel_ml.profile.values import category_keys
 from otel_ml.types import Batch, Captured, FloatArray
 
 __all__ = ["Converted", "convert", "join_batches", "pseudonym"]
@@ -158,6 +158,8 @@ def _outputs(
         ):
             continue  # multi-output: one matrix per output, watched when there is a convention
         values = np.asarray(output)
+        if values.ndim == 0 and values.dtype == object:
+            continue  # nothing that numpy can read: its text would become a class
         if method in _SCORING and values.ndim in (1, 2) and values.dtype.kind == "f":
             values = np.exp(values) if method == "predict_log_proba" else values
             scores = _probabilities(values.astype(np.float64), classes, positive)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from otel_ml.profile import Reference
-from otel_ml.profile.cells import category_key, numeric_values
+from otel_ml.profile.values import category_key, numeric_values
 from otel_ml.types import Batch, ModelKey
 
 __all__ = ["Learner"]

@@ -154,7 +154,9 @@ def observe(
         if duration is not None and 0 <= duration < math.inf:
             captured.duration_ns = int(duration * 1e9)
         pipeline.submit(captured)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an object of the application may raise anything
         pipeline.skip("invalid_input", n)
 
 
@@ -178,5 +180,7 @@ def record_labels(*, ids: Sequence[str], labels: Sequence[Any], model: str | Non
             pipeline.skip("shape")
             return
         pipeline.add_labels(model, ids, labels)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an object of the application may raise anything
         pipeline.skip("invalid_input")

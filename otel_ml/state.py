@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents
@@ -97,9 +98,6 @@ class State:
         self.total = Profile(layout)
         self.windows = Windows(layout)
         self.latency = np.zeros(_LATENCY_CELLS.size, dtype=np.int64)
-        self.latency_sum = 0.0
-        self.sizes: dict[int, int] = {}
-        self.failures: dict[str, int] = {}
         self.latency_known = False
         self.join: LabelJoin[Waiting] = LabelJoin(label_capacity)
         self.outcomes = None if reference.group_layout is None else reference.group_layout.zeros()
@@ -126,19 +124,12 @@ class State:
             codes, values = _LATENCY_CELLS.codes(batch.durations)
             counted = np.bincount(codes, minlength=_LATENCY_CELLS.size)
             self.latency += counted
-            self.latency_sum += float(np.nansum(values))
             if self.latency_known:
                 i = self.sources[LATENCY_SOURCE]
                 self._pending[i, : len(counted)] += counted
                 self._moments[i] += moments(values)
             self._pending[at, 0] += len(batch.durations)
-        for name in batch.errors:
-            known = name if name in self.failures or len(self.failures) < 20 else "_OTHER"
-            self.failures[known] = self.failures.get(known, 0) + 1
-            self._pending[at, 1] += 1
-        if batch.sizes is not None:
-            for size in batch.sizes.tolist():
-                self.sizes[size] = self.sizes.get(size, 0) + 1
+        self._pending[at, 1] += len(batch.errors)
         return int(self.latency.sum()) >= _LATENCY_CALLS
 
     def learn_latency(self, row: int) -> None:
@@ -351,10 +342,7 @@ class State:
             "total": self.total.to_json(),
             "windows": self.windows.to_json(),
             "latency": self.latency.tolist(),
-            "latency_sum": self.latency_sum,
             "latency_stream": self._latency_json(),
-            "sizes": [[k, v] for k, v in self.sizes.items()],
-            "failures": dict(self.failures),
             "join": self.join.to_json(_plain),
             "outcomes": None if self.outcomes is None else self.outcomes.tolist(),
             "residuals": self.residuals.tolist(),
@@ -398,23 +386,30 @@ class State:
         self.detector.restore(data["detector"])
         self.incidents.restore(data["incidents"])
         h, past = self.history, data["history"]
-        h.counts[:], h.moments[:], h.rows[:] = past["counts"], past["moments"], past["rows"]
+        for part, name in ((h.counts, "counts"), (h.moments, "moments"), (h.rows, "rows")):
+            _fill(part, past[name])
         h.taken = int(past["taken"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
-        self.latency[:] = data["latency"]
-        self.latency_sum = float(data["latency_sum"])
-        self.sizes = {int(k): int(v) for k, v in data["sizes"]}
-        self.failures = {str(k): int(v) for k, v in data["failures"].items()}
+        _fill(self.latency, data["latency"])
         self.join.restore(data["join"], _waiting)
         if self.outcomes is not None:
-            self.outcomes[:] = data["outcomes"]
-        self.residuals[:] = data["residuals"]
+            _fill(self.outcomes, data["outcomes"])
+        _fill(self.residuals, data["residuals"])
         self._recent = deque((int(n), np.array(c), np.array(k)) for n, c, k in data["recent"])
         pending = data["pending"]
-        self._pending[:], self._moments[:] = pending["counts"], pending["moments"]
-        self._label_rows[:] = pending["label_rows"]
+        _fill(self._pending, pending["counts"])
+        _fill(self._moments, pending["moments"])
+        _fill(self._label_rows, pending["label_rows"])
         self.pending_rows = int(pending["rows"])
+
+
+def _fill(array: NDArray[Any], values: Any) -> None:
+    """Set an array to values of its own shape; numpy would repeat those of a smaller one."""
+    given = np.asarray(values)
+    if given.shape != array.shape:
+        raise ValueError(f"shape {given.shape} in place of {array.shape}")
+    array[:] = given
 
 
 def _plain(held: Waiting) -> list[Any]:

@@ -13,7 +13,7 @@ from otel_ml.config import Settings
 from otel_ml.hosts import Host, Hosts, load_reference, settings_of
 from otel_ml.inbox import Inbox
 from otel_ml.intake import Converted, convert, join_batches
-from otel_ml.profile.cells import category_key
+from otel_ml.profile.values import category_key
 from otel_ml.samples import Health, incident_event, model_samples, process_samples
 from otel_ml.snapshot import call_rows
 from otel_ml.types import Batch, Captured, Event, ModelKey, Sample
@@ -215,7 +215,7 @@ class Worker:
         return bool(by_model)
 
     def _label(self, model: str | None, ids: Sequence[str], values: Sequence[Any]) -> None:
-        keys = [category_key(value) for value in values]
+        keys = [_key(value) for value in values]
         known = [i for i, key in enumerate(keys) if key is not None]
         for host in self.hosts:
             if model in (None, host.key.name):
@@ -258,3 +258,11 @@ class Worker:
         if now - self._said.get(kind, -_SAY_AGAIN) >= _SAY_AGAIN:
             self._said[kind] = now
             _log.error(text, *values, exc_info=error)
+
+
+def _key(label: object) -> str | None:
+    """Return the class key of a label, None where there is none or it cannot be told."""
+    try:
+        return category_key(label)
+    except BaseException:  # an object of the application: it may raise what ends a thread
+        return None

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a file or folder that an option names
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"otel-ml {arguments.verb}: {where}{error.strerror or error}", file=sys.stderr)
+        print("  remedy: name a place that is there and that this user may use", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

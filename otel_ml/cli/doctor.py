@@ -11,12 +11,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from otel_ml.config import Settings, load
+from otel_ml.config.loader import unknown_variables
 from otel_ml.errors import OtelMlError
 from otel_ml.worker import load_reference
+
+if TYPE_CHECKING:
+    from otel_ml.emit.destination import Destination
 
 __all__ = ["Finding", "examine", "register", "run"]
 
@@ -91,6 +95,8 @@ def examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     except OtelMlError as error:
         yield Finding("broken", error.message, error.remedy)
         return
+    for problem in unknown_variables(environ):
+        yield Finding("note", problem, "correct its name, unless it is meant for something else")
     source = settings.source or "no file; defaults and environment variables"
     yield Finding("ok", f"configuration: {source}")
     if not settings.enabled:
@@ -149,15 +155,18 @@ def _references(settings: Settings) -> Iterator[Finding]:
             f"{name}: reference {reference.id} of {reference.model_name}, "
             f"{len(reference.features)} features",
         )
-        known = set(reference.features)
+        watched = set()
         if reference.group_layout is not None:
-            known |= {group.attribute for group in reference.group_layout.groups}
+            watched = {group.attribute for group in reference.group_layout.groups}
         for column in (*entry.sensitive, *entry.slices):
-            if column not in known:
+            if column not in watched:
+                # Being a feature is not enough: groups are counted only where init was told.
                 yield Finding(
                     "broken",
-                    f"{name}: column {column!r} (sensitive or slices) is not in {entry.reference}",
-                    f"build the reference with it; it has: {', '.join(sorted(known)[:12])}",
+                    f"{name}: column {column!r} (sensitive or slices) is not in {entry.reference} "
+                    "as a group to watch",
+                    "build the reference with it, as otel-ml init --sensitive or --slice does; "
+                    f"it has: {', '.join(sorted(watched)[:12]) or 'none'}",
                 )
 
 
@@ -169,8 +178,9 @@ def _state(settings: Settings) -> Iterator[Finding]:
             "set OTEL_ML_STATE_DIR to use: otel-ml label",
         )
         return
-    place = next(p for p in (settings.state_dir, *settings.state_dir.parents) if p.exists())
-    if os.access(place, os.W_OK):
+    above = (settings.state_dir, *settings.state_dir.parents)
+    place = next((p for p in above if os.path.lexists(p)), Path())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         yield Finding("ok", f"state directory {settings.state_dir}")
     else:
         yield Finding(
@@ -191,11 +201,20 @@ def _destination(environ: Mapping[str, str]) -> Iterator[Finding]:
     destinations = (*found.metrics, *found.logs)
     if not destinations and not found.console and not found.provider:
         yield Finding("note", "telemetry goes nowhere: the SDK or its exporters are disabled")
-    for shown, url in {d.shown: d.endpoint for d in destinations}.items():
-        yield _reachable(shown, url)
+    for destination in {d.endpoint: d for d in destinations}.values():
+        yield _reachable(destination)
 
 
-def _reachable(shown: str, url: str) -> Finding:
+def _reachable(destination: Destination) -> Finding:
+    url = destination.endpoint
+    try:
+        shown = destination.shown
+    except ValueError as error:  # no URL at all, and it may hold a password
+        return Finding(
+            "broken",
+            f"the OTLP endpoint of {destination.signal} is no URL: {error}",
+            "correct OTEL_EXPORTER_OTLP_ENDPOINT",
+        )
     scheme = url.partition(":")[0]
     if scheme in _OTHER_SCHEMES:
         return Finding("note", f"OTLP endpoint {shown} is no TCP address: not tried")

@@ -15,8 +15,8 @@ from otel_ml.cli._roles import add_roles
 from otel_ml.config import load, parse_allowance
 from otel_ml.errors import ConfigError, DataError
 from otel_ml.profile import OVERALL, CategoryCells, Reference
-from otel_ml.profile.cells import numeric_values
 from otel_ml.profile.frames import Columns, read_table
+from otel_ml.profile.values import category_keys, numeric_values
 from otel_ml.types import FloatArray
 from otel_ml.worker import load_reference
 
@@ -58,8 +58,13 @@ def build_reference(table: Columns, arguments: argparse.Namespace, model: str) -
     Raises
     ------
     DataError
-        If a column that an option names is missing.
+        If the table has no rows, a column that an option names is missing, or options and columns
+        contradict each other; names the file.
     """
+    if table.n == 0:
+        raise DataError(
+            f"{table.where}: the table has no rows", remedy="give at least a few hundred rows"
+        )
     roles = {
         "--prediction": arguments.prediction,
         "--label": arguments.label,
@@ -87,26 +92,35 @@ def build_reference(table: Columns, arguments: argparse.Namespace, model: str) -
         )
     watched = tuple(dict.fromkeys((*arguments.sensitive, *arguments.slice)))
     scores = [_numbers(table, column) for column in arguments.score]
-    return Reference.build(
-        features,
-        scores=None if not scores else scores[0] if len(scores) == 1 else np.stack(scores, axis=1),
-        predictions=None if arguments.prediction is None else table.data[arguments.prediction],
-        labels=None if arguments.label is None else table.data[arguments.label],
-        slices={name: table.data[name] for name in watched if name not in features},
-        sensitive=watched,
-        categorical=arguments.categorical,
-        model_name=model,
-        model_version=arguments.model_version,
-        task=arguments.task,
-        positive=arguments.positive,
-        threshold=arguments.threshold,
-    )
+    stacked = None if not scores else scores[0] if len(scores) == 1 else np.stack(scores, axis=1)
+    try:
+        reference = Reference.build(
+            features,
+            scores=stacked,
+            predictions=None if arguments.prediction is None else table.data[arguments.prediction],
+            labels=None if arguments.label is None else table.data[arguments.label],
+            slices={name: table.data[name] for name in watched if name not in features},
+            sensitive=watched,
+            categorical=arguments.categorical,
+            model_name=model,
+            model_version=arguments.model_version,
+            task=arguments.task,
+            positive=arguments.positive,
+            threshold=arguments.threshold,
+        )
+    except DataError as error:
+        raise DataError(f"{table.where}: {error.message}", remedy=error.remedy) from error
+    _check(reference, table, arguments)
+    return reference
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files."""
-    count, per = parse_allowance(arguments.false_incidents)
-    model = arguments.model or arguments.reference.name.split(".")[0]
+    try:
+        count, per = parse_allowance(arguments.false_incidents)
+    except ConfigError as error:
+        raise ConfigError(f"--false-incidents: {error.message}", remedy=error.remedy) from error
+    model = arguments.model or arguments.reference.name.lstrip(".").split(".")[0]
     out: Path = arguments.out
     targets = (out / "reference.json", out / "otel-ml.yaml")
     if not out.is_dir():
@@ -123,6 +137,33 @@ def run(arguments: argparse.Namespace) -> int:
     _write(reference, _yaml(reference, arguments, count, per), targets)
     _say(reference, table, targets, arguments)
     return 0
+
+
+def _check(reference: Reference, table: Columns, arguments: argparse.Namespace) -> None:
+    """Refuse what would be written without having an effect."""
+    if reference.task != "binary" and arguments.positive is not None:
+        raise DataError(
+            f"{table.where}: --positive {arguments.positive} has no meaning, "
+            f"the task is {reference.task}",
+            remedy="leave it out, or give --task binary",
+        )
+    for option, column in (("label", arguments.label), ("prediction", arguments.prediction)):
+        if column is None or reference.task != "binary":
+            continue
+        classes = {key for key in category_keys(table.data[column]).tolist() if key is not None}
+        if len(classes) > 2:
+            raise DataError(
+                f"{table.where}: column {column!r} (asked for by `--{option}`) has {len(classes)} "
+                "classes, a binary task has two",
+                remedy=f"give --task multiclass, or another column as --{option}",
+            )
+    if reference.group_layout is None and (arguments.sensitive or arguments.slice):
+        raise DataError(
+            f"{table.where}: no group can be watched (--sensitive, --slice): nothing says which "
+            "class was predicted",
+            remedy="add --prediction or the --score of each class of a classifier, "
+            "or leave the options out",
+        )
 
 
 def _numbers(table: Columns, column: str) -> FloatArray:
@@ -143,7 +184,13 @@ def _write(reference: Reference, text: str, targets: tuple[Path, Path]) -> None:
         made = tuple(Path(folder, target.name) for target in targets)
         reference.save(made[0])
         made[1].write_text(text, encoding="utf-8")
-        settings = load({"OTEL_ML_CONFIG_FILE": str(made[1])})
+        try:
+            settings = load({"OTEL_ML_CONFIG_FILE": str(made[1])})
+        except ConfigError as error:
+            problem = error.message.replace(str(made[1]), str(targets[1]))
+            raise ConfigError(
+                f"the options make no valid {problem}", remedy=error.remedy
+            ) from error
         load_reference(settings.models[0], reference.model_name)
         for target in targets:
             if target.is_dir():
@@ -158,9 +205,10 @@ def _yaml(reference: Reference, arguments: argparse.Namespace, count: float, per
     entry: dict[str, Any] = {"name": reference.model_name}
     if reference.model_version is not None:
         entry["version"] = reference.model_version
-    entry |= {"reference": "reference.json", "task": reference.task}
-    if reference.task == "binary":
-        assert reference.group_layout is not None
+    entry["reference"] = "reference.json"
+    if not _assumed(arguments):
+        entry["task"] = reference.task
+    if reference.task == "binary" and reference.group_layout is not None:
         entry["positive"] = reference.group_layout.classes[1]
         entry["threshold"] = reference.threshold
     for key, names in (
@@ -172,7 +220,13 @@ def _yaml(reference: Reference, arguments: argparse.Namespace, count: float, per
             entry[key] = list(names)
     document = {"models": [entry], "budget": {"false_incidents": count, "per": per}}
     head = "# Written by otel-ml init. Every key: docs/reference/configuration.md\n"
-    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return head + text.replace("$", "$$")  # ${…} would be read as a variable
+
+
+def _assumed(arguments: argparse.Namespace) -> bool:
+    """Tell whether nothing says what the model predicts."""
+    return not (arguments.task or arguments.score or arguments.prediction or arguments.label)
 
 
 def _say(
@@ -187,15 +241,18 @@ def _say(
         if isinstance(c, CategoryCells) and c.name in reference.features
     ]
     print(f"{table.where}: {table.n} rows, {len(reference.features)} features")
-    print(f"  task            {reference.task}{'' if arguments.task else '  (inferred)'}")
+    how = "assumed: no --score, --prediction or --label" if _assumed(arguments) else "inferred"
+    print(f"  task            {reference.task}{'' if arguments.task else f'  ({how})'}")
     print(f"  by value        {', '.join(categories) or 'none'}")
     print(f"  by quantile     {len(reference.features) - len(categories)} features")
     if reference.group_layout is not None:
         print(f"  classes         {', '.join(reference.group_layout.classes)}")
         groups = [f"{k}={v}" for k, v in reference.group_layout.names if k != OVERALL]
         print(f"  watched groups  {', '.join(groups) or 'none (--sensitive, --slice)'}")
-    if reference.outcomes is None:
+    if arguments.label is None:
         print("  labels          none (--label): performance has nothing to be compared with")
+    elif reference.outcomes is None:
+        print("  labels          not compared: nothing says which class was predicted")
     else:
         matrix = reference.outcomes[0]
         print(f"  accuracy        {np.trace(matrix) / max(int(matrix.sum()), 1):.1%}")

@@ -10,8 +10,8 @@ from typing import Any
 from otel_ml.config import load
 from otel_ml.errors import ConfigError, DataError
 from otel_ml.inbox import LabelLine, append_labels
-from otel_ml.profile.cells import category_key
 from otel_ml.profile.frames import read_table
+from otel_ml.profile.values import category_key
 
 __all__ = ["register", "run"]
 
@@ -51,15 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="give --state DIR, or set OTEL_ML_STATE_DIR to what the server has",
         )
     if bool(arguments.pair) == (arguments.file is not None):
-        raise DataError("nothing to report", remedy="give ID LABEL pairs, or --file FILE")
+        problem = "both pairs and --file are given" if arguments.pair else "nothing to report"
+        raise DataError(problem, remedy="give either ID LABEL pairs or --file FILE")
     if arguments.file is not None:
         table = read_table(arguments.file)
         ids = table.require(arguments.id, "--id").tolist()
         labels = table.require(arguments.label, "--label").tolist()
         keys = [(category_key(i), category_key(v)) for i, v in zip(ids, labels, strict=True)]
-        lines = [
-            LabelLine(arguments.model, i, v) for i, v in keys if i is not None and v is not None
-        ]
+        # An empty text field of a CSV file is a text without characters, not a missing one.
+        lines = [LabelLine(arguments.model, i, v) for i, v in keys if i and v]
         if len(lines) < len(keys):
             print(f"{len(keys) - len(lines)} rows without id or label are left out")
     else:
@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise DataError(
                 f"{len(arguments.pair)} words are no pairs", remedy="give ID LABEL, ID LABEL, …"
             )
+        if not all(arguments.pair):
+            raise DataError("an id or a label is empty", remedy="give ID LABEL, ID LABEL, …")
         lines = [
             LabelLine(arguments.model, i, v)
             for i, v in zip(arguments.pair[::2], arguments.pair[1::2], strict=True)

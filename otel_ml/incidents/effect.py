@@ -30,6 +30,8 @@ _UNITS: Final[Mapping[float, str]] = {
     2.54: "inches to centimetres",
     1.609344: "miles to kilometres",
 }
+_SMALL: Final = 0.2  # below, noise decides which factor the mean square suggests
+_CLEAR: Final = 4.0  # standard errors by which a mean must have moved before a factor is sought
 _SPREAD_TOLERANCE: Final = 1.5  # the spread is estimated from a few dozen rows
 _UNIT_TOLERANCE: Final = 0.15  # of the logarithm: the factor is estimated from a few dozen rows
 
@@ -104,6 +106,8 @@ def _scaled(moments: FloatArray, before: tuple[float, float]) -> dict[str, Any]:
     sd = max(squares / number - mean * mean, 0.0) ** 0.5
     if before[1] > 0 and sd <= 1e-3 * before[1]:
         return {"stuck": True}
+    if abs(mean - before[0]) < _CLEAR * before[1] / number**0.5:
+        return {}  # a factor read off the noise of the mean would be any
     return scale_change(before, (mean, sd))
 
 
@@ -129,10 +133,14 @@ def scale_change(before: tuple[float, float], after: tuple[float, float]) -> dic
     by_square = (after[1] ** 2 + after[0] ** 2) / (before[1] ** 2 + before[0] ** 2) - 1
     if abs(by_mean) < 0.1:
         return {}
-    factor = by_square / by_mean - 1
+    factor, share = by_square / by_mean - 1, 1.0
+    scaled = after[0] / before[0]
+    if 0 < scaled < _SMALL and after[1] > 0 and _near(scaled, after[1] / before[1]):
+        factor = scaled  # of values that shrink the quotient is mostly noise
     if factor <= 0 or abs(math.log(factor)) < math.log(1.4):
         return {}
-    share = by_mean / (factor - 1)
+    if factor != scaled:
+        share = by_mean / (factor - 1)
     if not 0.02 < share < 1.25:
         return {}
     # more than all values cannot be multiplied: then it is noise, or a shift that leaves the spread
@@ -141,7 +149,7 @@ def scale_change(before: tuple[float, float], after: tuple[float, float]) -> dic
     known = dict(_UNITS)
     known |= {1 / f: " to ".join(reversed(text.split(" to "))) for f, text in _UNITS.items()}
     nearest = min(known, key=lambda f: abs(math.log(factor / f)))
-    if abs(math.log(factor / nearest)) < _UNIT_TOLERANCE:
+    if _near(factor, nearest):
         return {"scale": nearest, "unit": known[nearest], "scaled_share": round(share, 3)}
     return {"scale": round(factor, 4), "scaled_share": round(share, 3)} if share > 0.75 else {}
 
@@ -153,6 +161,10 @@ def _milliseconds(cell: str) -> str:
         return cell.replace("_", " ")
     low, high = (1000 * float(end) for end in ends)
     return f"{low:.3g} to {high:.3g} ms"
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(math.log(a / b)) < _UNIT_TOLERANCE
 
 
 def sentence(stream: Stream, facts: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ class ChangePoint:
     row
         Most likely first row after the change.
     lower, upper
-        Rows whose likelihood is within a factor of 20 of it.
+        Rows whose likelihood is within a factor of 20 of it, to the ends of their evaluations.
     """
 
     row: int
@@ -119,10 +119,12 @@ class History:
         best = int(np.argmax(gain))
         near = np.flatnonzero(gain >= gain[best] - _DROP)
         rows = self.rows[order, source]
-        last = int(near[-1])
-        # the change is somewhere within its evaluation, so the interval reaches to the end of it
+        first, last = max(int(near[0]) - 1, 0), int(near[-1])
+        # the change is somewhere within an evaluation: that from which on rows look new, or the one
+        # before, most of whose rows were old
         upper = int(rows[last + 1] if last + 1 < len(rows) else rows[last] + held[last].sum())
-        return ChangePoint(int(rows[best]), int(rows[near[0]]), max(upper, int(rows[best])))
+        lower = min(int(rows[first]), int(rows[best]))
+        return ChangePoint(int(rows[best]), lower, max(upper, int(rows[best])))
 
 
 def _fit(counts: FloatArray, prior: FloatArray) -> FloatArray:

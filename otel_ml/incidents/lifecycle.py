@@ -27,6 +27,7 @@ __all__ = ["Evidence", "Incidents"]
 _RECOVERY: Final = 13.8  # a million to one: how much better "back to normal" must explain rows
 _SLACK_ROWS: Final = 100  # two evaluations: change points this close are one change
 _LEARN_ROWS: Final = 500  # rows over which the law of an open incident is still learned
+_CLEAR_ROWS: Final = 50  # rows since a change that are enough to describe it
 _KEPT: Final = 200  # closed incidents remembered
 _DOWNSTREAM: Final[Mapping[str, int]] = {
     "inputs": 0,
@@ -279,7 +280,11 @@ class Incidents:
 
     def _facts(self, incident: Incident, stream: int) -> dict[str, Any]:
         info = self.streams[stream]
-        counts, moments = self.history.since(self.sources[info.source], incident.change_row)
+        source = self.sources[info.source]
+        # the evaluation in which it changed holds rows of before as well
+        counts, moments = self.history.since(source, incident.change_row + 1)
+        if int(counts.sum()) < _CLEAR_ROWS:
+            counts, moments = self.history.since(source, incident.change_row)
         nan = float("nan")
         return describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
 
@@ -312,6 +317,9 @@ class Incidents:
         }
         if culprit.monitor == "performance" and culprit.target != "performance":
             facts["group"] = culprit.target
+            facts["performance_moved_overall_more"] = any(
+                m.target == "performance" and _rise(m) >= _rise(culprit) for m in incident.members
+            )
         incident.causes = rank(facts)
         incident.harm, incident.severity, paged = assess(
             incident.members, self.streams, self.sensitivity
@@ -397,6 +405,10 @@ class Incidents:
             int(k): _Recovery(start, np.array(law), level, done, rows)
             for k, (start, law, level, done, rows) in data["recovery"].items()
         }
+
+
+def _rise(member: Member) -> float:
+    return float(member.effect["after"] - member.effect["before"])
 
 
 def _total(shares: FloatArray) -> float:

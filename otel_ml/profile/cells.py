@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_ml.profile.values import category_keys, numeric_values
 from otel_ml.stats.binning import quantile_edges
 from otel_ml.types import FloatArray, IntArray
 
@@ -25,9 +26,7 @@ __all__ = [
     "CategoryCells",
     "Cells",
     "NumericCells",
-    "category_keys",
     "fixed_cells",
-    "numeric_values",
 ]
 
 BELOW: Final = "below_range"
@@ -42,80 +41,6 @@ MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in
 _RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
 _HASH_CHARS: Final = 12
 _MAX: Final = sys.float_info.max
-
-
-def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return a column as float64, and where it holds something that is no number at all.
-
-    Parameters
-    ----------
-    column
-        Shape ``(n,)``. Numbers, booleans, strings that parse as numbers, or None.
-
-    Returns
-    -------
-    values
-        Shape ``(n,)``; NaN where missing or not a number.
-    text
-        Shape ``(n,)``; True where the value is present and does not parse as a number.
-    """
-    if column.dtype.kind in "fiub":
-        with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
-            return column.astype(np.float64), np.zeros(len(column), dtype=bool)
-    if column.dtype.kind in "mM":
-        # microseconds: nanoseconds overflow in 2262
-        values = column.astype("datetime64[us]" if column.dtype.kind == "M" else "m8[us]")
-        seconds = values.astype(np.int64).astype(np.float64) / 1e6
-        return np.where(np.isnat(values), np.nan, seconds), np.zeros(len(column), dtype=bool)
-    values = np.full(len(column), np.nan)
-    text = np.zeros(len(column), dtype=bool)
-    for i, item in enumerate(column.tolist()):
-        if item is None:
-            continue
-        try:
-            values[i] = float(item)
-        except OverflowError:  # an int too large for a float
-            values[i] = np.inf if item > 0 else -np.inf
-        except (TypeError, ValueError):
-            text[i] = str(item).strip().lower() not in {"", "none", "null", "na", "<na>", "nat"}
-    return values, text
-
-
-def category_key(item: object) -> str | None:
-    """Return the text under which a categorical value is counted, None where it is missing."""
-    if item is None:
-        return None
-    if isinstance(item, str):
-        return item[:200]
-    if isinstance(item, (bool, np.bool_)):
-        return str(bool(item))
-    if isinstance(item, (int, np.integer)):
-        try:
-            return str(int(item))[:200]
-        except ValueError:  # longer than Python writes in decimal
-            return hex(int(item))[:200]
-    if isinstance(item, (float, np.floating)):
-        number = float(item)
-        if number != number:
-            return None
-        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    try:
-        text = str(item)[:200]
-    except Exception:  # code of the application: one odd value must not lose the batch
-        return type(item).__name__
-    return None if text in {"<NA>", "NaT", "nan", "None"} else text
-
-
-def category_keys(column: NDArray[Any]) -> NDArray[Any]:
-    """Return the category keys of a column, shape ``(n,)``, object; None where missing."""
-    if column.dtype.kind in "fiub":  # few distinct values: convert each once
-        distinct, inverse = np.unique(column, return_inverse=True, equal_nan=True)
-        keys = np.array([category_key(item) for item in distinct.tolist()], dtype=object)
-        return np.asarray(keys[inverse.reshape(-1)])
-    out = np.empty(len(column), dtype=object)
-    for i, item in enumerate(column.tolist()):
-        out[i] = category_key(item)
-    return out
 
 
 def fingerprint(key: str) -> str:

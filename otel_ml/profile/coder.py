@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.profile.cells import MOMENT_LIMIT, category_keys, numeric_values
+from otel_ml.profile.cells import MOMENT_LIMIT
+from otel_ml.profile.outputs import PREDICTION, SCORE, decided
 from otel_ml.profile.profile import Layout, Profile
-from otel_ml.profile.reference import PREDICTION, SCORE, Reference, decided
+from otel_ml.profile.reference import Reference
+from otel_ml.profile.values import category_keys, numeric_values
 from otel_ml.types import Batch, FloatArray
 
 __all__ = ["Codes", "chunk_counts", "decisions", "encode", "top_score"]

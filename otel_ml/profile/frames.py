@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
-from otel_ml.profile.cells import category_key, numeric_values
+from otel_ml.profile.values import category_key, numeric_values
 
 __all__ = ["Columns", "read_table", "to_columns"]
 

@@ -9,41 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.errors import DataError
 from otel_ml.profile import io
 from otel_ml.profile.cells import (
-    CategoryCells,
     Cells,
     NumericCells,
-    category_key,
-    category_keys,
     moments,
-    numeric_values,
 )
-from otel_ml.profile.frames import Columns, to_columns
-from otel_ml.profile.outcomes import GroupLayout, Groups
+from otel_ml.profile.features import (
+    SCORE_BINS,
+    check_columns,
+    count_groups,
+    feature_cells,
+    prediction_cells,
+    sensitivities,
+)
+from otel_ml.profile.frames import to_columns
+from otel_ml.profile.outcomes import GroupLayout
+from otel_ml.profile.outputs import PREDICTION, SCORE, read_outputs
 from otel_ml.profile.profile import Layout, Profile
 from otel_ml.types import FloatArray, IntArray, Task
 
 __all__ = ["PREDICTION", "SCORE", "Reference"]
-
-SCORE: Final = "score"
-PREDICTION: Final = "prediction"
-_OUTPUTS: Final = frozenset({SCORE, PREDICTION})
-_NUMERIC_BINS: Final = 12
-_SCORE_BINS: Final = 20
-_BANDS: Final = 4
-_MAX_GROUPS: Final = 20
-_MAX_CLASSES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -176,18 +169,18 @@ class Reference:
         """
         columns = to_columns(features, ignore=ignore)
         extra = {str(k): np.asarray(v) for k, v in (slices or {}).items()}
-        _check(columns, extra, categorical, numeric, sensitive)
-        outputs = _outputs(columns.n, scores, predictions, labels, task, positive, threshold)
+        check_columns(columns, extra, categorical, numeric, sensitive)
+        outputs = read_outputs(columns.n, scores, predictions, labels, task, positive, threshold)
         sources: list[Cells] = [
-            _feature_cells(name, column, name in set(categorical), name in set(numeric), min_group)
+            feature_cells(name, column, name in set(categorical), name in set(numeric), min_group)
             for name, column in columns.data.items()
         ]
         data = dict(columns.data)
         if outputs.score is not None:
-            sources.append(NumericCells.build(SCORE, outputs.score, bins=_SCORE_BINS))
+            sources.append(NumericCells.build(SCORE, outputs.score, bins=SCORE_BINS))
             data[SCORE] = outputs.score
         if outputs.predictions is not None:
-            sources.append(_prediction_cells(outputs, min_group))
+            sources.append(prediction_cells(outputs, min_group))
             data[PREDICTION] = outputs.predictions
         layout = Layout(tuple(sources))
         profile = Profile(layout)
@@ -196,9 +189,9 @@ class Reference:
             profile.counts[i, : cells.size] = np.bincount(codes, minlength=cells.size)
             if values is not None:
                 profile.moments[i] = moments(values)
-        layout_and_counts = _count_groups(outputs, columns, extra, sensitive, sources, min_group)
+        layout_and_counts = count_groups(outputs, columns, extra, sensitive, sources, min_group)
         if sensitivity is None and predict is not None:
-            sensitivity = _sensitivity(columns.data, predict)
+            sensitivity = sensitivities(columns.data, predict)
         return cls(
             model_name=model_name,
             model_version=model_version,
@@ -265,271 +258,3 @@ class Reference:
                 threshold=float(data["threshold"]),
                 source=str(data["source"]),
             )
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    task: Task
-    classes: tuple[str, ...]
-    score: FloatArray | None
-    predictions: NDArray[Any] | None
-    labels: NDArray[Any] | None
-
-
-def _check(
-    columns: Columns,
-    extra: Mapping[str, NDArray[Any]],
-    categorical: Sequence[str],
-    numeric: Sequence[str],
-    sensitive: Sequence[str],
-) -> None:
-    if columns.n == 0:
-        raise DataError("the reference has no rows", remedy="give at least a few hundred rows")
-    reserved = sorted(_OUTPUTS & set(columns.data))
-    if reserved:
-        raise DataError(
-            f"a feature is named {reserved[0]!r}, which is the name of an output",
-            remedy="rename the column, or pass it as scores or predictions",
-        )
-    for option, names in (("categorical", categorical), ("numeric", numeric)):
-        for name in names:
-            columns.require(name, option)
-    for name in sensitive:
-        if name not in extra:
-            columns.require(name, "sensitive", also=tuple(extra))
-    for name, column in extra.items():
-        if len(column) != columns.n:
-            raise DataError(
-                f"slice {name!r} has {len(column)} rows, the features have {columns.n}",
-                remedy="give one value per row",
-            )
-
-
-def _outputs(
-    n: int,
-    scores: object,
-    predictions: object,
-    labels: object,
-    task: Task | None,
-    positive: str | None,
-    threshold: float,
-) -> _Outputs:
-    given = {
-        name: None if value is None else np.asarray(value)
-        for name, value in (("scores", scores), ("predictions", predictions), ("labels", labels))
-    }
-    for name, value in given.items():
-        if value is not None and len(value) != n:
-            raise DataError(
-                f"{name} have {len(value)} rows, the features have {n}",
-                remedy="give one value per row",
-            )
-    score, pred, label = given["scores"], given["predictions"], given["labels"]
-    matrix = score is not None and score.ndim == 2 and score.shape[1] > 1
-    if score is not None and score.ndim == 2 and score.shape[1] == 1:
-        score = score[:, 0]
-    if task is None:
-        task = _infer_task(matrix, score, pred, label)
-    if task == "regression":
-        value = pred if pred is not None else score
-        return _Outputs(task, (), None, None if value is None else numeric_values(value)[0], label)
-    classes = _classes(label, pred, positive, score if matrix else None, task)
-    keys = None if pred is None else category_keys(pred)
-    if score is not None:
-        score = as_scores(score)
-        if keys is None:
-            keys = decided(classes, score, threshold, task)
-        if matrix:
-            score = score[:, 1] if task == "binary" else score.max(axis=1)
-    return _Outputs(
-        task,
-        classes,
-        score,
-        keys,
-        None if label is None else category_keys(label),
-    )
-
-
-def as_scores(scores: NDArray[Any]) -> FloatArray:
-    """Return scores as float64, shape ``(n,)`` or ``(n, K)``.
-
-    Raises
-    ------
-    DataError
-        If they are not numbers, or not one or one per class for every row.
-    """
-    if scores.ndim not in (1, 2):
-        raise DataError(
-            f"scores of shape {scores.shape}", remedy="give shape (n,), or (n, K) for K classes"
-        )
-    try:
-        with np.errstate(over="ignore"):
-            return scores.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"scores are not numbers ({error})",
-            remedy="give probabilities; classes are predictions",
-        ) from error
-
-
-def decided(
-    classes: Sequence[str], scores: FloatArray, threshold: float, task: Task
-) -> NDArray[Any] | None:
-    """Return the class keys that scores decide for, None where they cannot tell.
-
-    Parameters
-    ----------
-    classes
-        Known classes, in the order of the columns; further columns go by their number.
-    scores
-        Shape ``(n,)`` or ``(n, K)``.
-    threshold
-        Of the positive class.
-    task
-        Kind of model.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n,)``, object; None for a row whose score is not a number.
-    """
-    if scores.ndim == 2 and scores.shape[1] == 1:
-        scores = scores[:, 0]
-    if scores.ndim == 2 and task == "binary" and scores.shape[1] == 2:
-        scores = scores[:, 1]
-    finite: NDArray[np.bool_] = np.isfinite(scores)
-    known = finite if scores.ndim == 1 else np.asarray(finite.all(axis=1))
-    if scores.ndim == 2:
-        more = [str(i) for i in range(len(classes), scores.shape[1])]
-        names = np.array([*classes, *more], dtype=object)
-        keys = names[np.argmax(np.where(known[:, None], scores, 0.0), axis=1)]
-    elif len(classes) == 2:
-        keys = np.array(classes, dtype=object)[(scores >= threshold) * 1]
-    else:
-        return None
-    keys[~known] = None
-    return np.asarray(keys)
-
-
-def _infer_task(
-    matrix: bool,
-    score: NDArray[Any] | None,
-    pred: NDArray[Any] | None,
-    label: NDArray[Any] | None,
-) -> Task:
-    if matrix and score is not None:
-        return "binary" if score.shape[1] == 2 else "multiclass"
-    target = label if label is not None else pred
-    if target is None:
-        return "binary"
-    distinct = len({k for k in category_keys(target).tolist() if k is not None})
-    if score is not None or distinct <= 2:
-        return "binary" if distinct <= 2 else "multiclass"
-    return "regression" if target.dtype.kind == "f" or distinct > _MAX_CLASSES else "multiclass"
-
-
-def _classes(
-    label: NDArray[Any] | None,
-    pred: NDArray[Any] | None,
-    positive: str | None,
-    score: NDArray[Any] | None,
-    task: Task,
-) -> tuple[str, ...]:
-    seen: set[str] = set()
-    for column in (label, pred):
-        if column is not None:
-            seen |= {k for k in category_keys(column).tolist() if k is not None}
-    if not seen:
-        seen = {str(i) for i in range(score.shape[1] if score is not None else 2)}
-    if score is not None and all(k in {str(i) for i in range(score.shape[1])} for k in seen):
-        seen = {str(i) for i in range(score.shape[1])}  # a class without a row has a column too
-    ordered = sorted(seen, key=lambda k: (len(k), k) if k.lstrip("-").isdigit() else (99, k))
-    if task == "binary":
-        if len(ordered) == 1:
-            ordered = ["0", "1"] if ordered[0] in {"0", "1"} else [f"not {ordered[0]}", *ordered]
-        if positive is not None:
-            if positive not in ordered:
-                raise DataError(
-                    f"positive class {positive!r} is not among the labels {ordered}",
-                    remedy="name one of them, spelled as in the data",
-                )
-            ordered = [c for c in ordered if c != positive] + [positive]
-    return tuple(ordered[:_MAX_CLASSES])
-
-
-def _feature_cells(
-    name: str, column: NDArray[Any], categorical: bool, numeric: bool, min_group: int
-) -> Cells:
-    if categorical or (not numeric and is_categorical(column)):
-        return CategoryCells.build(name, column, min_group=min_group)
-    return NumericCells.build(name, column, bins=_NUMERIC_BINS)
-
-
-def is_categorical(column: NDArray[Any]) -> bool:
-    """Tell whether a column is counted by value: text and booleans are, numbers are binned."""
-    if column.dtype.kind not in "OUS":
-        return column.dtype.kind == "b"
-    known = [k for k in column[:1000].tolist() if category_key(k) is not None]
-    return not known or not all(
-        isinstance(k, (int, float, np.number, Decimal, Fraction))
-        and not isinstance(k, (bool, np.bool_))
-        for k in known
-    )
-
-
-def _prediction_cells(outputs: _Outputs, min_group: int) -> Cells:
-    assert outputs.predictions is not None
-    if outputs.task == "regression":
-        return NumericCells.build(PREDICTION, outputs.predictions, bins=_SCORE_BINS)
-    # a class without a single prediction in the reference is known all the same
-    built = CategoryCells.build(PREDICTION, outputs.predictions, min_group=min_group)
-    known = (*built.categories, *(c for c in outputs.classes if c not in built.categories))
-    return CategoryCells(PREDICTION, known)
-
-
-def _count_groups(
-    outputs: _Outputs,
-    columns: Columns,
-    extra: Mapping[str, NDArray[Any]],
-    sensitive: Sequence[str],
-    sources: Sequence[Cells],
-    min_group: int,
-) -> tuple[GroupLayout | None, IntArray | None]:
-    if not outputs.classes or outputs.predictions is None:
-        return None, None
-    by_name = {cells.name: cells for cells in sources}
-    groups = []
-    for name in dict.fromkeys((*sensitive, *extra)):
-        column = extra[name] if name in extra else columns.data[name]
-        cells = by_name.get(name)
-        if isinstance(cells, NumericCells) or (cells is None and not is_categorical(column)):
-            bands: Cells = NumericCells.build(name, column, bins=_BANDS)
-        else:
-            bands = CategoryCells.build(name, column, top=_MAX_GROUPS, min_group=min_group)
-        groups.append(Groups(name, bands))
-    layout = GroupLayout(outputs.classes, tuple(groups))
-    if outputs.labels is None:
-        return layout, None
-    codes = [
-        g.codes(extra[g.attribute] if g.attribute in extra else columns.data[g.attribute])
-        for g in groups
-    ]
-    return layout, layout.count(
-        layout.class_codes(outputs.predictions), layout.class_codes(outputs.labels), codes
-    )
-
-
-def _sensitivity(
-    data: Mapping[str, NDArray[Any]],
-    predict: Callable[[Mapping[str, NDArray[Any]]], FloatArray],
-) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    n = len(next(iter(data.values())))
-    rows = rng.permutation(n)[:2000]
-    base = {name: column[rows] for name, column in data.items()}
-    score = np.asarray(predict(base), dtype=np.float64)
-    out = {}
-    for name, column in base.items():
-        moved = np.asarray(predict({**base, name: rng.permutation(column)}), dtype=np.float64)
-        out[name] = float(np.mean(np.abs(moved - score)))
-    return out

@@ -102,11 +102,11 @@ class Windows:
         """Close the windows the watermark has passed; return start, end and profile of each."""
         oldest = self._oldest_open()
         done = sorted(w for w in self._open if w < oldest)
-        for window in done:
-            self._closed[window] = self._open.pop(window)
+        closed = {window: self._open.pop(window) for window in done}
+        self._closed |= closed
         while len(self._closed) > self.keep:
             del self._closed[min(self._closed)]
-        return [(w * self.width, (w + 1) * self.width, self._closed[w]) for w in done]
+        return [(w * self.width, (w + 1) * self.width, closed[w]) for w in done]
 
     def recent(self, rows: int) -> Profile:
         """Return the latest windows together, open ones included, until they hold `rows` rows."""

@@ -40,6 +40,8 @@ def _slow(steps: list[tuple[IntArray, float]]) -> tuple[list[list[float]], list[
     since = [[0] * len(s.logs) for s in (_A, _B, _C)]
     for row, (counts, weight) in enumerate(steps):
         for i, stream in enumerate((_A, _B, _C)):
+            if not counts[i, : len(stream.law)].any():
+                continue  # nothing was asked of it
             for k, logs in enumerate(stream.logs):
                 if levels[i][k] < weight:
                     since[i][k] = row
@@ -71,8 +73,10 @@ def test_it_equals_a_slow_implementation(steps: list[tuple[list[list[int]], floa
     ]
     whole = FAMILY_WEIGHTS["inputs"] + FAMILY_WEIGHTS["quality"]
     total = sum(w / whole * e for w, e in zip(weights, evidence, strict=True))
-    np.testing.assert_allclose(detector.evidence(), np.log(evidence), atol=1e-9)
-    assert detector.total(detector.shares()) == pytest.approx(math.log(total), abs=1e-9)
+    logged = [math.log(e) if e > 0 else -math.inf for e in evidence]
+    np.testing.assert_allclose(detector.evidence(), logged, atol=1e-9)
+    expected = math.log(total) if total > 0 else -math.inf
+    assert detector.total(detector.shares()) == pytest.approx(expected, abs=1e-9)
     assert detector.evaluations == len(steps)
     for i, begun in enumerate(since):
         k = int(np.argmax(levels[i]))
@@ -123,6 +127,14 @@ def test_a_muted_stream_counts_as_zero_and_a_reset_one_starts_again() -> None:
     np.testing.assert_array_equal(detector.evidence()[1:], before[1:] - detector.log_weights[1:])
     detector.update(counts, 150)
     assert detector.change_row(0) == 150
+
+
+def test_a_stream_nothing_was_counted_for_gains_nothing_by_waiting() -> None:
+    detector = _detector()
+    counts = np.array([[3, 3, 3, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    for row in range(10_000):
+        detector.update(counts, row)
+    assert detector.evidence()[1] == detector.evidence()[2] == -np.inf
 
 
 def test_nothing_watched_is_no_evidence() -> None:

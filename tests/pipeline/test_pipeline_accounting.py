@@ -141,6 +141,14 @@ def test_calls_outside_of_serving_are_no_part_of_the_sum(
     assert (found.captured, found.counted, found.dropped) == (1, 1, {"not_serving": 9})
 
 
+def test_a_loss_is_told_even_if_nothing_is_ever_taken(otel_ml_pipeline: Any, books: Any) -> None:
+    otel_ml_pipeline.skip("not_serving")
+    assert otel_ml_pipeline._thread is None
+    otel_ml_pipeline.skip("invalid_input", 3)
+    found = books(otel_ml_pipeline)
+    assert (found.captured, found.dropped) == (3, {"invalid_input": 3, "not_serving": 1})
+
+
 def test_flush_exports_the_rest_although_an_export_is_due(
     otel_ml_pipeline: Any, calls: Any, books: Any
 ) -> None:

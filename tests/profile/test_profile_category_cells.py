@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.profile import CategoryCells, Reference
-from otel_ml.profile.cells import category_key, category_keys, cells_from_json, cells_to_json
+from otel_ml.profile.cells import cells_from_json, cells_to_json
+from otel_ml.profile.values import category_key, category_keys
 
 
 def _column(values: list[Any]) -> Any:

@@ -19,8 +19,8 @@ from otel_ml.profile.cells import (
     cells_to_json,
     fixed_cells,
     moments,
-    numeric_values,
 )
+from otel_ml.profile.values import numeric_values
 
 _CORNERS = [0.0, -0.0, 5e-324, -5e-324, 1e308, -1e308, 1.7976931348623157e308, 2.0**63, 1e15]
 _numbers = st.floats() | st.sampled_from([*_CORNERS, math.nan, math.inf, -math.inf])

@@ -139,6 +139,14 @@ def test_the_windows_a_long_batch_keeps_are_the_ones_it_would_have_kept_row_by_r
     assert whole.to_json() == single.to_json()
 
 
+def test_more_windows_than_are_kept_may_close_at_once() -> None:
+    windows = Windows(_LAYOUT, width=60, grace=600, keep=3)
+    _take(windows, [_T0 + 60 * i for i in range(8)], _T0 + 600)
+    closed = _take(windows, [_T0 + 5000], _T0 + 5000)
+    assert [int(p.counts.sum()) for _, _, p in closed] == [1] * 8
+    assert _rows(windows) == 3 + 1
+
+
 def test_recent_takes_whole_windows_from_the_latest_back() -> None:
     windows = Windows(_LAYOUT, width=60)
     for i in range(5):

@@ -1,0 +1,305 @@
+"""The life of an incident: opened, joined by its consequences, explained, closed, armed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from otel_ml.engine import Budget, Engine
+from otel_ml.incidents import Change, Incident
+from otel_ml.profile import Reference
+
+Columns: TypeAlias = dict[str, Any]
+Fault: TypeAlias = Callable[[Columns, np.random.Generator], None]
+
+
+class _Clock:
+    now = 1_700_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def _columns(rng: np.random.Generator, n: int) -> Columns:
+    return {
+        "age": rng.gamma(9, 5, n),
+        "income": rng.normal(30, 8, n),
+        "unused": rng.normal(size=n),
+        "city": rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2]).astype(object),
+    }
+
+
+def _score(columns: Columns) -> Any:
+    age = np.nan_to_num(np.asarray(columns["age"]), nan=45.0)
+    return 1 / (1 + np.exp(-0.12 * (age - 45) - 0.15 * (columns["income"] - 30)))
+
+
+class _Traffic:
+    """Rows of one seeded world served by one model, with labels that come late."""
+
+    def __init__(self, seed: int = 0, *, delay: int = 400, budget: str = "100000rows") -> None:
+        self.rng = np.random.default_rng([seed, 1])
+        columns = _columns(self.rng, 8000)
+        scores = _score(columns)
+        reference = Reference.build(
+            columns,
+            scores=scores,
+            labels=(self.rng.random(8000) < scores).astype(int),
+            sensitive=["city"],
+            sensitivity={"age": 0.2, "income": 0.2, "unused": 0.0, "city": 0.0},
+            model_name="m",
+        )
+        self.engine = Engine(reference, budget=Budget(1, per=budget), clock=_Clock())
+        self.delay = delay
+        self.waiting: list[tuple[list[str], list[int]]] = []
+
+    def send(
+        self, rows: int, fault: Fault | None = None, *, flip: str | None = None
+    ) -> list[Change]:
+        """Serve rows in batches of 50; labels follow `delay` rows later."""
+        changes = []
+        for _ in range(rows // 50):
+            columns = _columns(self.rng, 50)
+            chance = _score(columns)  # the outcome follows the true values
+            if fault is not None:
+                fault(columns, self.rng)
+            ids = [f"r{self.engine.rows + i}" for i in range(50)]
+            labels = (self.rng.random(50) < chance).astype(int)
+            if flip is not None:
+                labels = np.where(columns["city"] == flip, 1 - labels, labels)
+            self.engine.observe(columns, scores=_score(columns), ids=ids)
+            self.waiting.append((ids, labels.tolist()))
+            if len(self.waiting) > self.delay // 50:
+                self.engine.observe_labels(*self.waiting.pop(0))
+            changes += self.engine.evaluate(_Clock.now)
+        return changes
+
+
+def _months(columns: Columns, rng: np.random.Generator) -> None:
+    columns["age"] = columns["age"] * 12
+
+
+def _missing(columns: Columns, rng: np.random.Generator) -> None:
+    columns["age"] = np.where(rng.random(50) < 0.3, np.nan, columns["age"])
+
+
+def _income(columns: Columns, rng: np.random.Generator) -> None:
+    columns["income"] = columns["income"] + 8
+
+
+def _unused(columns: Columns, rng: np.random.Generator) -> None:
+    columns["unused"] = columns["unused"] + 1
+
+
+def _city(columns: Columns, rng: np.random.Generator) -> None:
+    columns["city"] = np.where(rng.random(50) < 0.3, "new", columns["city"])
+
+
+def _both(columns: Columns, rng: np.random.Generator) -> None:
+    _months(columns, rng)
+    _city(columns, rng)
+
+
+def _opened(changes: list[Change]) -> list[Incident]:
+    return [c.incident for c in changes if c.state == "opened"]
+
+
+def _closed(changes: list[Change]) -> list[Incident]:
+    return [c.incident for c in changes if c.state == "closed"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_change_is_one_incident_with_its_consequences(seed: int) -> None:
+    traffic = _Traffic(seed)
+    assert traffic.send(2000) == []
+    changes = traffic.send(1000, _months)
+    (opened,) = _opened(changes)
+    assert opened.culprit.target == "age"
+    assert opened.change_row_interval[0] <= 2000 <= opened.change_row_interval[1]
+    assert opened.opened_row <= 2150
+    (incident,) = traffic.engine.incidents
+    assert incident.id == opened.id
+    assert incident.cause == "unit_change"
+    assert incident.severity == "critical"
+    assert incident.paged
+    # the score followed at once, the errors when their labels came
+    families = {m.monitor for m in incident.members}
+    assert {"input_drift", "data_quality", "score_drift", "performance"} <= families
+    assert {m.target for m in incident.members if m.monitor == "performance"} >= {"performance"}
+    joined = {m.monitor: m.joined_row for m in incident.members}
+    assert joined["performance"] >= 2000 + traffic.delay > joined["data_quality"]
+    states = [c.state for c in changes]
+    assert states[0] == "opened"
+    assert set(states[1:]) <= {"updated"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_closes_when_it_is_over_and_late_labels_leave_no_echo(seed: int) -> None:
+    traffic = _Traffic(seed, delay=1500)
+    traffic.send(2000)
+    traffic.send(800, _months)
+    assert len(traffic.engine.incidents) == 1
+    after = traffic.send(4000)
+    (closed,) = _closed(after)
+    assert closed.closed_row is not None
+    assert closed.closed_row <= 2800 + 200
+    assert _opened(after) == []
+    assert not traffic.engine.incidents
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_fault_again_is_found_again_as_another_incident(seed: int) -> None:
+    traffic = _Traffic(seed)
+    traffic.send(1000)
+    first = _opened(traffic.send(500, _missing))
+    traffic.send(1500)
+    second = _opened(traffic.send(500, _missing))
+    assert [i.cause for i in first + second] == ["missing_values", "missing_values"]
+    assert first[0].id != second[0].id
+    # seen since it was armed again, not since the first time
+    assert second[0].change_row_interval[0] >= 2800
+    assert traffic.engine.state is not None
+    totals = traffic.engine.state.incidents.opened_total
+    assert sum(totals.values()) == 2
+    assert {(cause, target) for cause, target, *_ in totals} == {("missing_values", "age")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_fault_elsewhere_gets_its_own_incident_while_the_first_is_open(seed: int) -> None:
+    traffic = _Traffic(seed)
+    traffic.send(1000)
+    (first,) = _opened(traffic.send(1000, _missing))
+
+    def both(columns: Columns, rng: np.random.Generator) -> None:
+        _missing(columns, rng)
+        _city(columns, rng)
+
+    (second,) = _opened(traffic.send(500, both))
+    assert (first.culprit.target, second.culprit.target) == ("age", "city")
+    assert second.change_row_interval[0] <= 2000 <= second.change_row_interval[1]
+    assert [i.id for i in traffic.engine.incidents] == [first.id, second.id]
+    # each closes by itself
+    closed = _closed(traffic.send(1000, _missing))
+    assert [i.id for i in closed] == [second.id]
+    assert [i.id for i in _closed(traffic.send(2000))] == [first.id]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_faults_at_the_same_time_are_both_named(seed: int) -> None:
+    traffic = _Traffic(seed)
+    traffic.send(1000)
+    traffic.send(500, _both)
+    named = {m.target for i in traffic.engine.incidents for m in i.members}
+    assert {"age", "city"} <= named
+    assert len(traffic.engine.incidents) == 1
+
+
+def test_a_change_that_stays_stays_open_and_does_not_hide_others() -> None:
+    traffic = _Traffic(1)
+    traffic.send(1000)
+    (first,) = _opened(traffic.send(500, _income))
+    assert _closed(traffic.send(6000, _income)) == []
+
+    def both(columns: Columns, rng: np.random.Generator) -> None:
+        _income(columns, rng)
+        _city(columns, rng)
+
+    opened = _opened(traffic.send(500, both))
+    assert [i.culprit.target for i in opened] == ["city"]
+    assert first.id in [i.id for i in traffic.engine.incidents]
+
+
+def test_drift_of_a_feature_the_model_does_not_use_is_recorded_and_pages_nobody() -> None:
+    traffic = _Traffic(2)
+    traffic.send(1000)
+    (incident,) = _opened(traffic.send(1000, _unused))
+    assert incident.cause == "input_shift"
+    assert incident.severity == "info"
+    assert not incident.paged
+    assert "hardly uses it" in incident.harm.text
+
+
+def test_labels_flipped_for_one_group_are_blamed_on_the_group() -> None:
+    traffic = _Traffic(3)
+    assert traffic.send(2000) == []
+    changes = traffic.send(3000, flip="b")
+    (incident,) = _opened(changes)
+    assert incident.culprit.monitor == "performance"
+    assert incident.culprit.target == "city=b"
+    assert incident.cause == "subgroup_performance_drop"
+    lower, upper = incident.change_row_interval
+    assert lower - 50 <= 2000 <= upper + 50
+    assert incident.harm.kind == "error_rate"
+
+
+@pytest.mark.parametrize("begin", [1000, 1015, 1030, 1045])
+def test_it_is_explained_again_while_more_rows_tell_causes_apart(begin: int) -> None:
+    """The evaluation a feature got stuck in holds rows of before: one law moved, it seems first."""
+    seen = []
+    for seed in range(6):
+        traffic = _Traffic(seed)
+        traffic.send(1000)
+
+        def stuck(columns: Columns, rng: np.random.Generator, traffic: _Traffic = traffic) -> None:
+            rows = traffic.engine.rows + np.arange(50)
+            columns["age"] = np.where(rows >= begin, 40.0, columns["age"])
+
+        changes = traffic.send(1000, stuck)
+        first, last = changes[0].incident, changes[-1].incident
+        assert first.id == last.id
+        assert last.cause == "stuck_value"
+        assert len(traffic.engine.incidents) == 1
+        seen.append(first.cause)
+        if first.cause != "stuck_value":
+            assert "updated" in [c.state for c in changes]
+    if begin == 1015:  # most of the evaluation is new, so the change is placed at its beginning
+        assert "input_shift" in seen
+
+
+def test_the_id_is_the_same_in_every_process_that_sees_the_change() -> None:
+    ids = []
+    for _ in range(2):
+        traffic = _Traffic(4)
+        traffic.send(1000)
+        ids.append([i.id for i in _opened(traffic.send(500, _months))])
+    assert ids[0] == ids[1]
+    assert len(ids[0][0]) == 16
+
+
+def test_a_feature_called_like_a_service_question_is_watched_all_the_same() -> None:
+    rng = np.random.default_rng(0)
+    names = ["latency", "errors", "performance", "overall"]
+    reference = Reference.build({n: rng.normal(size=4000) for n in names}, model_name="m")
+    engine = Engine(reference, budget=Budget(1, per="100000rows"), clock=_Clock())
+    engine.observe({n: rng.normal(size=1000) for n in names}, durations=np.full(1000, 0.01))
+    assert engine.evaluate(_Clock.now) == []
+    moved = {n: rng.normal(2.0 * (n == "latency"), 1, size=500) for n in names}
+    engine.observe(moved, durations=np.full(500, 5.0))
+    opened = _opened(engine.evaluate(_Clock.now))
+    assert {i.cause for i in opened} == {"input_shift", "latency_increase"}
+    for incident in opened:
+        assert {m.monitor for m in incident.members} <= (
+            {"latency"} if incident.cause == "latency_increase" else {"input_drift", "data_quality"}
+        )
+
+
+def test_calls_that_fail_without_a_row_are_an_incident() -> None:
+    traffic = _Traffic(5)
+    traffic.send(500)
+    from otel_ml.types import Batch
+
+    for _ in range(40):
+        traffic.engine.observe(Batch(0, {}, errors=["ValueError"] * 5))
+        _Clock.now += 11
+        changes = traffic.engine.evaluate(_Clock.now)
+        if changes:
+            break
+    (incident,) = _opened(changes)
+    assert incident.cause == "error_increase"
+    assert incident.severity == "critical"
