@@ -15,18 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from otel_ml.incidents.advice import rank
 from otel_ml.incidents.effect import describe, sentence
-from otel_ml.incidents.harm import Sensitivities, assess
+from otel_ml.incidents.explain import explain
+from otel_ml.incidents.harm import Sensitivities
 from otel_ml.incidents.history import ChangePoint, History
 from otel_ml.incidents.incident import Change, Incident, Member
+from otel_ml.incidents.recovery import LEARN_ROWS, Recovery, law_of
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Evidence", "Incidents"]
 
-_RECOVERY: Final = 13.8  # a million to one: how much better "back to normal" must explain rows
 _SLACK_ROWS: Final = 100  # two evaluations: change points this close are one change
-_LEARN_ROWS: Final = 500  # rows over which the law of an open incident is still learned
 _CLEAR_ROWS: Final = 50  # rows since a change that are enough to describe it
 _KEPT: Final = 200  # closed incidents remembered
 _DOWNSTREAM: Final[Mapping[str, int]] = {
@@ -68,17 +67,6 @@ class Evidence:
     at: float
 
 
-@dataclass
-class _Recovery:
-    """How a member finds its way back: the law during the incident against the reference."""
-
-    start: int
-    law: FloatArray
-    level: float = 0.0
-    done: bool = False
-    rows: int = 0
-
-
 class Incidents:
     """All incidents of one model.
 
@@ -116,7 +104,7 @@ class Incidents:
         self.open: list[Incident] = []
         self.closed: list[Incident] = []
         self.opened_total: dict[tuple[str, str, str, bool], int] = {}
-        self._recovery: dict[int, _Recovery] = {}
+        self._recovery: dict[int, Recovery] = {}
         self._armed: dict[int, int] = {}
 
     def step(self, evidence: Evidence) -> tuple[list[Change], list[int]]:
@@ -150,7 +138,7 @@ class Incidents:
             rearm += self._absorb(position, shares, evidence)
         for position, state in touched.items():
             incident = self.open[position]
-            self._explain(incident)
+            explain(incident, self.streams, self.sensitivity)
             if state == "opened":
                 # the same id in every process that sees the same change at about the same time
                 incident.id = self._id(incident)
@@ -172,7 +160,7 @@ class Incidents:
 
     def _refine(self, incident: Incident, evidence: Evidence) -> bool:
         """Look again while the incident is young: more rows tell causes apart better."""
-        if not 0 < evidence.row - incident.opened_row <= _LEARN_ROWS:
+        if not 0 < evidence.row - incident.opened_row <= LEARN_ROWS:
             return False
         cause, severity = incident.cause, incident.severity
         incident.members = [
@@ -180,7 +168,7 @@ class Incidents:
             for m in incident.members
             for facts in [self._facts(incident, m.stream)]
         ]
-        self._explain(incident)
+        explain(incident, self.streams, self.sensitivity)
         if (cause, severity) == (incident.cause, incident.severity):
             return False
         incident.updated_row = evidence.row
@@ -276,7 +264,7 @@ class Incidents:
         )
         start = max(incident.change_row, 0)
         counts, _ = self.history.since(self.sources[info.source], start)
-        self._recovery[stream] = _Recovery(start, _law(info, counts))
+        self._recovery[stream] = Recovery(start, law_of(info, counts))
 
     def _facts(self, incident: Incident, stream: int) -> dict[str, Any]:
         info = self.streams[stream]
@@ -288,44 +276,6 @@ class Incidents:
         nan = float("nan")
         return describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
 
-    def _explain(self, incident: Incident) -> None:
-        """Name causes and harm from all members as they are now."""
-        families = {self.streams[m.stream].family for m in incident.members}
-        culprit = incident.culprit
-        same = [m for m in incident.members if self._source(m) == self._source(culprit)]
-        inputs = {
-            m.target for m in incident.members if m.monitor in ("input_drift", "data_quality")
-        }
-        facts: dict[str, Any] = dict(culprit.effect)
-        for member in same[1:]:
-            for name in ("scale", "unit", "stuck"):
-                if name in member.effect:
-                    facts.setdefault(name, member.effect[name])
-        facts |= {
-            "monitor": culprit.monitor,
-            "target": culprit.target,
-            "defect": culprit.defect,
-            "inputs_moved": bool(inputs - {culprit.target}),
-            "outputs_moved": "outputs" in families,
-            "performance_moved": "performance" in families,
-            "defect_too": any(m.defect for m in same),
-            "others_missing": any(
-                m.defect == "missing" and m.target != culprit.target for m in incident.members
-            ),
-            "missing_too": any(m.defect == "missing" for m in same[1:]),
-            "scale_only": "scale" in facts and "unit" not in facts,
-        }
-        if culprit.monitor == "performance" and culprit.target != "performance":
-            facts["group"] = culprit.target
-            facts["performance_moved_overall_more"] = any(
-                m.target == "performance" and _rise(m) >= _rise(culprit) for m in incident.members
-            )
-        incident.causes = rank(facts)
-        incident.harm, incident.severity, paged = assess(
-            incident.members, self.streams, self.sensitivity
-        )
-        incident.paged = incident.paged or paged
-
     def _close(self, evidence: Evidence, changes: list[Change]) -> list[int]:
         """Follow the members of open incidents back to their reference; close what is over."""
         rearm: list[int] = []
@@ -333,7 +283,10 @@ class Incidents:
             for member in incident.members:
                 recovery = self._recovery.get(member.stream)
                 if recovery is not None and not recovery.done:
-                    self._follow(member.stream, recovery, evidence)
+                    info = self.streams[member.stream]
+                    source = self.sources[info.source]
+                    since, _ = self.history.since(source, recovery.start)
+                    recovery.follow(info, evidence.counts[source], since)
             over = [
                 self._recovery[m.stream].done
                 for m in incident.members
@@ -356,20 +309,6 @@ class Incidents:
                 self._armed |= dict.fromkeys(rearm, evidence.row)
                 changes.append(Change("closed", incident.copy(), evidence.at))
         return sorted(set(rearm))
-
-    def _follow(self, stream: int, recovery: _Recovery, evidence: Evidence) -> None:
-        info = self.streams[stream]
-        source = self.sources[info.source]
-        counts = info.asked(evidence.counts[source])
-        if not counts.any():
-            return
-        recovery.rows += int(counts.sum())
-        p, q = _normal(info.asked(info.law)), recovery.law
-        recovery.level = max(recovery.level + float((counts * np.log(p / q)).sum()), 0.0)
-        if recovery.level == 0.0 and recovery.rows <= _LEARN_ROWS:
-            since, _ = self.history.since(source, recovery.start)
-            recovery.law = _law(info, since)
-        recovery.done = recovery.level >= _RECOVERY
 
     def _id(self, incident: Incident) -> str:
         bucket = int(incident.opened_at // 600)
@@ -402,24 +341,11 @@ class Incidents:
         self.opened_total = {(c, t, s, bool(p)): n for c, t, s, p, n in data["opened_total"]}
         self._armed = {int(k): int(v) for k, v in data["armed"].items()}
         self._recovery = {
-            int(k): _Recovery(start, np.array(law), level, done, rows)
+            int(k): Recovery(start, np.array(law), level, done, rows)
             for k, (start, law, level, done, rows) in data["recovery"].items()
         }
-
-
-def _rise(member: Member) -> float:
-    return float(member.effect["after"] - member.effect["before"])
 
 
 def _total(shares: FloatArray) -> float:
     peak = float(shares.max(initial=-np.inf))
     return peak if peak == -np.inf else peak + float(np.log(np.exp(shares - peak).sum()))
-
-
-def _law(info: Stream, counts: IntArray) -> FloatArray:
-    """Return the law during an incident, smoothed towards the reference by five rows."""
-    return _normal(info.asked(counts) + 5 * _normal(info.asked(info.law)))
-
-
-def _normal(law: FloatArray) -> FloatArray:
-    return np.asarray(np.maximum(law / max(float(law.sum()), 1e-12), 1e-9))

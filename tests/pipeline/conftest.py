@@ -63,15 +63,15 @@ class Books:
         predictions = sink.samples(m.ML_PREDICTIONS)
         self.counted = sum(float(s.value) for s in predictions if isinstance(s.value, (int, float)))
         self.dropped = {
-            str(s.attributes["ml.drop.reason"]): s.value
+            str(s.attributes["ml.drop.reason"]): float(s.value)
             for s in sink.samples(m.ML_MONITORING_DROPPED)
-            if s.value
+            if s.value and isinstance(s.value, (int, float))
         }
 
     @property
     def balanced(self) -> bool:
-        lost = sum(float(n) for r, n in self.dropped.items() if r != "not_serving")  # type: ignore[arg-type]  # counters
-        return self.captured == self.counted + lost
+        lost = sum(n for reason, n in self.dropped.items() if reason != "not_serving")
+        return bool(self.captured == self.counted + lost)
 
 
 @pytest.fixture

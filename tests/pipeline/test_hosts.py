@@ -197,11 +197,11 @@ def test_what_was_learned_is_kept_across_restarts(
     otel_ml.observe(model="m", version="2", features={"x": [0.0]}, scores=[0.5])
     assert second.flush(HANG)
     assert {s.attributes["ml.reference.id"] for s in second.sink.samples(m.ML_FEATURE_VALUE)} == ids
-    states = {
+    by_version = {
         (e.attributes["ml.model.version"], e.attributes["ml.reference.state"])
         for e in second.sink.events("ml.reference")
     }
-    assert states == {("1", "frozen"), ("2", "learning")}
+    assert by_version == {("1", "frozen"), ("2", "learning")}
 
     kept.write_text("damaged")
     third = start()

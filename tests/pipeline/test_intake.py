@@ -1,4 +1,4 @@
-"""What real models return becomes scores, classes and values; names come from whoever knows them."""
+"""What real models return becomes scores, classes and values, under the names they know."""
 
 from __future__ import annotations
 
@@ -247,16 +247,8 @@ def test_what_has_no_rows_is_dropped(features: Any, output: Any) -> None:
     ],
 )
 def test_what_are_no_probabilities_of_these_rows_are_no_scores(output: Any) -> None:
-    made = convert(
-        Captured(
-            FakeModel(),
-            "predict",
-            np.zeros((3, 2)),
-            ["a"] * 3,
-            0,
-            outputs={"predict_proba": output},
-        )
-    )
+    rows, outputs = np.zeros((3, 2)), {"predict_proba": output}
+    made = convert(Captured(FakeModel(), "predict", rows, ["a"] * 3, 0, outputs=outputs))
     assert batch(made).scores is None
     assert batch(made).n == 3
 

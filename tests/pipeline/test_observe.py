@@ -48,11 +48,8 @@ def test_every_kind_of_table_is_read(otel_ml_pipeline: Any, kind: str) -> None:
     assert otel_ml_pipeline.flush(HANG)
     engine = next(iter(otel_ml_pipeline._worker.hosts)).engine
     (batch,) = engine.learner._batches
-    names = (
-        ["f0", "f1", "f2"]
-        if kind in ("array", "rows", "rows of tuples", "rows of arrays")
-        else [*"abc"]
-    )
+    unnamed = ("array", "rows", "rows of tuples", "rows of arrays")
+    names = ["f0", "f1", "f2"] if kind in unnamed else ["a", "b", "c"]
     assert list(batch.features) == names
     for j, name in enumerate(names):
         np.testing.assert_allclose(batch.features[name].astype(float), X[:, j])
@@ -85,7 +82,7 @@ def test_every_column_by_hand_arrives(otel_ml_pipeline: Any) -> None:
 
 
 def test_the_caller_may_change_its_data_afterwards(otel_ml_pipeline: Any) -> None:
-    features = {"a": np.ones(3), "b": [1.0, 2.0, 3.0]}
+    features: dict[str, Any] = {"a": np.ones(3), "b": [1.0, 2.0, 3.0]}
     rows: list[Any] = [[1.0], [2.0], [3.0]]
     arrays = [np.ones(1), np.ones(1)]
     scores = np.full(3, 0.5)

@@ -414,7 +414,8 @@ def test_there_is_one_thread_and_it_is_a_daemon(otel_ml_pipeline: Any, calls: An
 def test_the_functions_of_the_module_use_the_current_pipeline(
     otel_ml_pipeline: Any, calls: Any
 ) -> None:
-    assert module.current() is otel_ml_pipeline
+    current: Any = module.current()
+    assert current is otel_ml_pipeline
     module.submit(calls.some(3))
     module.skip("shape", 2)
     assert module.flush(HANG)

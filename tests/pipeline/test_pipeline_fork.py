@@ -29,7 +29,8 @@ def call(rows, seed=0):
 def books(running):
     from otel_ml.semconv import metrics as m
     assert running.flush(30), "not flushed"
-    return int(running.sink.value(m.ML_MONITORING_CAPTURED)), int(running.sink.value(m.ML_PREDICTIONS))
+    value = running.sink.value
+    return int(value(m.ML_MONITORING_CAPTURED)), int(value(m.ML_PREDICTIONS))
 
 def in_child(work):
     # what a child says comes through a pipe; one that hangs is killed, and that is a failure

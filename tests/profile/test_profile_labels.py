@@ -178,3 +178,13 @@ def test_an_id_used_again_names_the_later_prediction() -> None:
 def test_ids_and_labels_of_different_number_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         LabelJoin[int](10).labels(["a", "b"], ["1"])
+
+
+def test_an_id_used_again_after_a_generation_is_held_once_and_does_not_expire() -> None:
+    join: LabelJoin[int] = LabelJoin(2)
+    join.expect(["a", "b", "c"], [1, 2, 3])
+    join.expect(["a"], [4])
+    assert len(join) == 3
+    join.expect(["d"], [5])
+    assert join.states["expired"] == 1  # b
+    assert _joined(join.labels(["a"], ["1"])) == [(4, "1")]

@@ -256,7 +256,8 @@ def serving(
                 return
             # Between choosing a free port and using it, somebody else may take it.
             taken = re.search("(address already|connection) in use", server.output().lower())
-            assert taken and not last_try, server.output()
+            assert taken, server.output()
+            assert not last_try, server.output()
         finally:
             _clean_up(server.process)
 
@@ -284,7 +285,8 @@ def _ready(server: Server) -> bool:
     deadline = time.monotonic() + START_LIMIT
     while server.process.poll() is None:
         try:
-            return server.request("GET", "/health").status == 200
+            assert server.request("GET", "/health").status == 200, server.output()
+            return True
         except OSError:
             assert time.monotonic() < deadline, server.output()
             time.sleep(0.1)

@@ -105,6 +105,8 @@ def declared(service: Service, state: Path, endpoint: str) -> str:
     to = {signal: {"otlp_http": {"endpoint": f"{endpoint}/v1/{signal}"}} for signal in SIGNALS}
     document = {
         "file_format": "1.0",
+        # without one, the SDK answers None for a context and contrib's ASGI middleware fails on it
+        "propagator": {"composite": [{"tracecontext": None}, {"baggage": None}]},
         "resource": {"attributes": [{"name": "service.name", "value": "tumours"}]},
         "tracer_provider": {
             "processors": [{"batch": {"schedule_delay": 100, "exporter": to["traces"]}}]
