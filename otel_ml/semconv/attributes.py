@@ -345,6 +345,9 @@ class MlIncidentCause:
     OUT_OF_RANGE: Final = "out_of_range"
     """Values lie outside the range of the reference."""
 
+    TYPE_CHANGE: Final = "type_change"
+    """A numeric feature holds text."""
+
     STUCK_VALUE: Final = "stuck_value"
     """A column repeats one value."""
 
