@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from otel_ml.errors import DataError
 from otel_ml.profile import Reference
 from otel_ml.profile.values import category_key, numeric_values
 from otel_ml.types import Batch, ModelKey
@@ -84,15 +85,21 @@ class Learner:
         labels = self._known_labels()
         if labels is not None:
             options["labels"] = labels
-        reference = Reference.build(
-            features,
-            model_name=self.model.name,
-            model_version=self.model.version,
-            source="traffic",
-            **options,
-        )
+        reference = self._build(features, options)
         starts = np.cumsum([0, *self._sizes()])[:-1].tolist()
         return reference, list(zip(self._batches, starts, strict=True)), self._labels
+
+    def _build(self, features: Mapping[str, Any], options: Mapping[str, Any]) -> Reference:
+        name, version = self.model
+        stated: dict[str, Any] = {"model_name": name, "model_version": version, **options}
+        try:
+            return Reference.build(features, source="traffic", **stated)
+        except DataError:
+            if stated.get("positive") is None:
+                self.target = min(2 * self.rows, _KEPT)  # not again with each further batch
+                raise
+        # a positive class that did not come up yet: the classes seen are better than none
+        return Reference.build(features, source="traffic", **{**stated, "positive": None})
 
     def _sizes(self) -> list[int]:
         return [b.n for b in self._batches]

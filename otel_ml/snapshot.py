@@ -6,39 +6,51 @@ code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
+from numpy import ndarray
 
 from otel_ml.types import Captured
 
-__all__ = ["by_value", "call_rows", "rows"]
+__all__ = ["COPY_BYTES", "COPY_ROWS", "by_value", "call_rows", "rows"]
+
+
+COPY_BYTES: Final = 1 << 24
+"""Arrays up to this many bytes are copied; larger ones are taken by reference, so that a request
+never waits for, and a full queue never holds, a second copy of a very large batch."""
+
+COPY_ROWS: Final = 100_000
+"""The same bound for lists, in rows."""
 
 
 def by_value(value: Any) -> Any:
-    """Copy exact built-in containers and arrays; take everything else by reference.
+    """Copy what the application may change after the call.
 
-    Subclasses and foreign objects are left alone: copying them would run their code.
+    Parameters
+    ----------
+    value
+        An exact list, dict or ndarray is copied one level of rows deep; anything else, including
+        subclasses, DataFrames and what is beyond `COPY_BYTES` or `COPY_ROWS`, is returned as is.
     """
     kind = type(value)
-    if kind is np.ndarray:
-        return value.copy()
+    if kind is ndarray:
+        return value.copy("K") if value.nbytes <= COPY_BYTES else value
     if kind is list:
-        return [row.copy() if type(row) in (list, dict, np.ndarray) else row for row in value]
+        return value if len(value) > COPY_ROWS else [_row(item) for item in value]
     if kind is dict:
-        return {k: v.copy() if type(v) in (list, np.ndarray) else v for k, v in value.items()}
+        return _columns(value)
     return value
 
 
 def rows(value: object) -> int | None:
     """Count the rows of an exact built-in container or array; None where that cannot be told."""
     kind = type(value)
-    if kind is np.ndarray:
+    if kind is ndarray:
         shape: tuple[int, ...] = value.shape  # type: ignore[attr-defined]  # narrowed by type()
         return shape[0] if shape else 1
     if kind is list or kind is tuple:
         items: Any = value
-        if items and type(items[0]) is np.ndarray and items[0].ndim == 2:
+        if items and type(items[0]) is ndarray and items[0].ndim == 2:
             return int(items[0].shape[0])  # several outputs, one matrix each
         return len(items)
     if kind is dict and value:
@@ -56,3 +68,23 @@ def call_rows(call: Captured) -> int:
         if found is not None:
             return max(found, 1)
     return 1
+
+
+def _row(value: Any) -> Any:
+    kind = type(value)
+    if kind is list:
+        return value[:]
+    if kind is dict:
+        return value.copy()
+    if kind is ndarray:
+        return by_value(value)
+    return value
+
+
+def _columns(value: Any) -> Any:
+    # `dict.copy` takes the stored hashes; assigning under a key that is no string might run code.
+    copied = value.copy()
+    for key, column in value.items():
+        if type(key) is str:
+            copied[key] = _row(column)
+    return copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import inspect
 import json
@@ -37,7 +38,7 @@ DOCUMENTED = {
 }
 
 PROBE = """
-import json, os, signal, sys, threading
+import json, os, signal, subprocess, sys, threading
 handlers = {s: signal.getsignal(s) for s in signal.valid_signals()}
 seen = {"open": [], "socket": [], "thread": []}
 
@@ -46,9 +47,21 @@ def watch(event, args):
         seen["open"].append(args[0])
     elif event.startswith("socket."):
         seen["socket"].append(event)
-    elif event == "_thread.start_new_thread":
-        seen["thread"].append(str(args[0]))
 
+def start(thread, start=threading.Thread.start):
+    # before 3.12 there is no auditing event of it, since 3.13 it has another name
+    seen["thread"].append(thread.name)
+    start(thread)
+
+threading.Thread.start = start
+
+def state():
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        children = file.read()
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    return [len(os.listdir("/proc/self/task")), children, repr(hooks), dict(os.environ)]
+
+state_before = state() if os.path.isdir("/proc/self/task") else None
 before = set(sys.modules)
 files = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
 sys.addaudithook(watch)
@@ -61,6 +74,7 @@ print(json.dumps({
     "threads": seen["thread"],
     "running": [t.name for t in threading.enumerate()],
     "open": sorted(set(os.listdir("/proc/self/fd")) - files) if files else [],
+    "state": state_before is None or state() == state_before,
     "signals": [str(s) for s, h in handlers.items() if signal.getsignal(s) is not h],
 }))
 """
@@ -69,14 +83,21 @@ print(json.dumps({
 def fresh(code: str) -> dict[str, Any]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, code],
+        [sys.executable, "-W", "error", "-c", PROBE, code],
         cwd=ROOT,
-        env={**environ, "OTEL_ML_CONFIG_FILE": "/no/such/file"},
+        # numpy's linear algebra has threads of its own, which are not ours to judge
+        env={
+            **environ,
+            "OTEL_ML_CONFIG_FILE": "/no/such/file",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    # nothing else was printed, at exit neither
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -98,6 +119,7 @@ def check_quiet(found: dict[str, Any]) -> None:
     assert found["files"] == []
     assert found["open"] == []
     assert found["signals"] == []
+    assert found["state"], "threads of the system, children, hooks or environment have changed"
 
 
 def test_import_loads_next_to_nothing() -> None:
@@ -188,3 +210,94 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = otel_ml.nonsense
+    with pytest.raises(ImportError, match="nonsense"):
+        exec("from otel_ml import nonsense")
+
+
+POINTS = ("ml", "ml_sklearn", "ml_starlette")
+
+
+def load(point: str) -> str:
+    return (
+        "from importlib.metadata import entry_points\n"
+        f"(point,) = entry_points(group='opentelemetry_instrumentor', name={point!r})\n"
+        "loaded = point.load()\n"
+    )
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_each_entry_point_is_light(point: str) -> None:
+    found = fresh(load(point))
+    ours = ("otel_ml.engine", "otel_ml.pipeline", "otel_ml.emit", "otel_ml.profile")
+    assert loaded(found, (*HEAVY, *LIBRARIES, "numpy", *ours)) == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("times", ["loaded().instrument()\n", "loaded().instrument()\n" * 2])
+def test_instrumenting_by_entry_point_starts_nothing(point: str, times: str) -> None:
+    found = fresh(f"{load(point)}{times}loaded().uninstrument()")
+    assert loaded(found, (*HEAVY, *LIBRARIES, "otel_ml.engine", "otel_ml.emit")) == []
+    assert found["threads"] == found["sockets"] == found["signals"] == found["open"] == []
+    assert found["running"] == ["MainThread"]
+    assert found["state"]
+
+
+@pytest.mark.parametrize("name", ["Engine", "observe", "record_labels"])
+def test_a_name_loads_no_sdk_and_starts_nothing(name: str) -> None:
+    found = fresh(f"import otel_ml; otel_ml.{name}")
+    assert loaded(found, (*HEAVY, *LIBRARIES)) == []
+    check_quiet(found)
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED - {"__version__"}))
+def test_a_public_name_is_public_where_it_lives(name: str) -> None:
+    value = getattr(otel_ml, name)
+    home = importlib.import_module(otel_ml._HOME[name])
+    assert name in home.__all__
+    assert getattr(home, name) is value is getattr(otel_ml, name)
+    summary = (vars(value)["__doc__"] if isinstance(value, type) else value.__doc__) or ""
+    first = summary.strip().partition("\n")[0]
+    assert len(first.split()) >= 3
+    assert first.endswith((".", ":"))
+    assert not first.startswith(f"{name}("), "a dataclass without a docstring of its own"
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert otel_ml.__version__ == importlib.metadata.version("otel-ml")
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("threads", "threading.Thread(target=threading.Event().wait, daemon=True).start()"),
+        ("running", "threading.Thread(target=threading.Event().wait, daemon=True).start()"),
+        ("sockets", "import socket; kept = socket.socket(); kept.detach()"),
+        ("files", "kept = os.open(os.devnull, os.O_RDONLY)"),
+        ("open", "import socket; kept = socket.socket(); kept.detach()"),
+        ("signals", "signal.signal(signal.SIGTERM, lambda *_: None)"),
+        ("state", "threading.Thread(target=threading.Event().wait, daemon=True).start()"),
+        (
+            "state",
+            "import atexit; kept = subprocess.Popen(['sleep', '5'])\n"
+            "atexit.register(kept.wait); atexit.register(kept.kill)",
+        ),
+        ("state", "sys.excepthook = print"),
+        ("state", "os.environ['OPENBLAS_NUM_THREADS'] = '2'"),
+    ],
+)
+def test_what_is_not_quiet_is_noticed(key: str, code: str) -> None:
+    found = fresh(code)
+    assert found[key] != fresh("pass")[key]
+    with pytest.raises(AssertionError):
+        check_quiet(found)
+
+
+def test_what_is_loaded_is_noticed() -> None:
+    assert "opentelemetry.sdk.version" in loaded(fresh("import opentelemetry.sdk.version"), HEAVY)
+    assert "numpy" in loaded(fresh("import numpy"), ("numpy",))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_is_printed_at_exit_is_noticed(stream: str) -> None:
+    with pytest.raises((AssertionError, json.JSONDecodeError)):
+        fresh(f"import atexit; atexit.register(print, 'bye', file=sys.{stream})")

@@ -23,7 +23,7 @@ from otel_ml.capture._scope import (
     settings,
     submit,
 )
-from otel_ml.capture._snapshot import rows, snapshot
+from otel_ml.snapshot import by_value, rows
 from otel_ml.types import Captured
 
 __all__ = ["Call", "Switch", "begin", "finish", "note"]
@@ -99,12 +99,12 @@ class Notes:
         """
         if method in _ENRICHING:
             if model is call.model and features is call.features:
-                self.inner = {**(self.inner or {}), method: snapshot(result)}
+                self.inner = {**(self.inner or {}), method: by_value(result)}
             else:
                 self.last = (model, features, method, result)
         elif method == "predict" and self.last is not None:
             if self.last[0] is model and self.last[1] is features:
-                self.delegated = (result, {self.last[2]: snapshot(self.last[3])})
+                self.delegated = (result, {self.last[2]: by_value(self.last[3])})
             self.last = None
 
     def of(self, result: object) -> dict[str, object] | None:
@@ -152,7 +152,7 @@ def begin(
         if request is not None:
             call.earlier = request.earlier(model, method, features)
         if call.earlier is None:
-            call.kept = snapshot(features)
+            call.kept = by_value(features)
         call.started = perf_counter_ns()
         return call
     except Exception:
@@ -167,13 +167,13 @@ def finish(call: Call | Quiet, result: Any, error: BaseException | None) -> None
     try:
         duration = perf_counter_ns() - call.started
         # With return_std and the like the prediction comes first.
-        output = snapshot(result[0] if type(result) is tuple and result else result)
+        output = by_value(result[0] if type(result) is tuple and result else result)
         inner = None if call.notes is None else call.notes.of(result)
         if call.earlier is not None:
             if error is None:
                 call.earlier.merge(call.method, output, inner)
                 return
-            call.kept = snapshot(call.features)
+            call.kept = by_value(call.features)
         request = call.request
         span = call.span
         captured = Captured(

@@ -7,12 +7,20 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import (
+    SERVICE_NAME,
+    TELEMETRY_SDK_LANGUAGE,
+    TELEMETRY_SDK_NAME,
+    TELEMETRY_SDK_VERSION,
+    OTELResourceDetector,
+    Resource,
+)
 
 from otel_ml.emit.values import Unencodable, any_value, text
 from otel_ml.semconv.attributes import ML_APPLICATION_INSTANCE_ID, SERVICE_INSTANCE_ID
@@ -66,8 +74,16 @@ def application_resource() -> Resource:
     try:
         return Resource.create()
     except Exception:  # Detectors are other people's code, and need threads that exit forbids.
-        _log.warning("resource detection failed; only OTEL_RESOURCE_ATTRIBUTES is used")
-        return OTELResourceDetector().detect()
+        _log.debug("resource detection failed; the variables are used alone", exc_info=True)
+        known = Resource(
+            {
+                SERVICE_NAME: "unknown_service",
+                TELEMETRY_SDK_LANGUAGE: "python",
+                TELEMETRY_SDK_NAME: "opentelemetry",
+                TELEMETRY_SDK_VERSION: version("opentelemetry-sdk"),
+            }
+        )
+        return known.merge(OTELResourceDetector().detect())
 
 
 def encode_resource(resource: Resource) -> EncodedResource:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,19 +36,16 @@ def write(path: Path, data: Mapping[str, Any]) -> None:
     """
     document = {"format": FORMAT, "sha256": checksum(data), **data}
     text = json.dumps(document, allow_nan=False, indent=1) + "\n"
-    temporary: str | None = None
+    # opened like any other file, not as a private one: the server may be another user
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as handle:
-            temporary = handle.name
+        with temporary.open("x", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise ReferenceError(
             f"cannot write the reference to {path}: {error.strerror}",
             remedy="create the folder or choose another --out",

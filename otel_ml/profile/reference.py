@@ -30,7 +30,7 @@ from otel_ml.profile.features import (
     prediction_cells,
     sensitivities,
 )
-from otel_ml.profile.frames import to_columns
+from otel_ml.profile.frames import Columns, to_columns
 from otel_ml.profile.outcomes import GroupLayout
 from otel_ml.profile.outputs import PREDICTION, SCORE, read_outputs
 from otel_ml.profile.profile import Layout, Profile
@@ -168,6 +168,9 @@ class Reference:
             If columns have different lengths, a named column is missing, or there are no rows.
         """
         columns = to_columns(features, ignore=ignore)
+        if not columns.data:  # outputs alone can be watched, too
+            given = (v for v in (scores, predictions, labels) if v is not None)
+            columns = Columns(max((len(np.asarray(v)) for v in given), default=0), {})
         extra = {str(k): np.asarray(v) for k, v in (slices or {}).items()}
         check_columns(columns, extra, categorical, numeric, sensitive)
         outputs = read_outputs(columns.n, scores, predictions, labels, task, positive, threshold)

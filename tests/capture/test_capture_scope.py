@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from otel_ml.capture import _scope
 from otel_ml.capture._scope import HELD, Request, prediction_id
-from otel_ml.capture._snapshot import COPY_BYTES, COPY_ROWS, rows, snapshot
+from otel_ml.snapshot import COPY_BYTES, COPY_ROWS, by_value, rows
 from otel_ml.types import Captured
 
 
@@ -56,15 +56,15 @@ plain = st.recursive(
 
 @given(plain)
 def test_snapshots_are_equal(value: Any) -> None:
-    assert snapshot(value) == value
-    assert type(snapshot(value)) is type(value)
+    assert by_value(value) == value
+    assert type(by_value(value)) is type(value)
 
 
 def test_snapshots_do_not_change_with_the_original() -> None:
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     table: list[Any] = [[1, 2], {"a": 1}, np.zeros(2), (1,)]
     columns: dict[Any, Any] = {"a": [1, 2], "b": np.zeros(2), 3: [1]}
-    kept_array, kept_table, kept_columns = snapshot(array), snapshot(table), snapshot(columns)
+    kept_array, kept_table, kept_columns = by_value(array), by_value(table), by_value(columns)
     array[0, 0] = 9
     table[0].append(3)
     table[1]["a"] = 2
@@ -90,7 +90,7 @@ def test_large_and_foreign_values_are_taken_by_reference() -> None:
     large = np.zeros(COPY_BYTES // 8 + 1)
     many = [0] * (COPY_ROWS + 1)
     for value in (large, many, np.zeros(2).view(Array), List([1]), object(), (1, [2]), iter(())):
-        assert snapshot(value) is value
+        assert by_value(value) is value
 
 
 @pytest.mark.parametrize(

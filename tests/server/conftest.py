@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.server.serving import SCRIPTS, Service, make_service  # noqa: E402
 
-HANG = 300  # seconds; not a measure of speed
+HANG = 900  # seconds; not a measure of speed
 
 
 @pytest.fixture(scope="session")

@@ -183,13 +183,13 @@ def label(answers: list[Answer], state: Path, work: Path, receiver: Receiver, wo
         for i, answer in enumerate(answers)
         for row, value in zip(answer.row_ids, answer.predictions, strict=True)
     ]
-    for name, part in (("labels.csv", rows), ("again.csv", rows[:REPEATED])):
-        with (work / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("prediction_id", "outcome"), *part])
-        options = ["--file", name, "--id", "prediction_id", "--label", "outcome"]
-        said = run([str(SCRIPTS / "otel-ml"), "label", "--state", str(state), *options], work)
-        assert said.startswith(f"{len(part)} labels reported")
-    everywhere = workers * (len(rows) + REPEATED)
+    reported = [*rows, *rows[:REPEATED]]
+    with (work / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("prediction_id", "outcome"), *reported])
+    options = ["--file", "labels.csv", "--id", "prediction_id", "--label", "outcome"]
+    said = run([str(SCRIPTS / "otel-ml"), "label", "--state", str(state), *options], work)
+    assert said.startswith(f"{len(reported)} labels reported")
+    everywhere = workers * len(reported)
     assert receiver.wait(lambda: receiver.total("ml.labels") >= everywhere, WAIT), receiver.series(
         "ml.labels"
     )
