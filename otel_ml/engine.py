@@ -51,6 +51,8 @@ class Engine:
         Predictions that wait for labels, at least.
     model
         Name and version; those of the reference if left out.
+    namespace
+        Service and environment, so that the same model elsewhere has other incident ids.
     learn
         Keyword arguments of `Reference.build` for a learned reference, such as ``categorical``.
 
@@ -75,12 +77,14 @@ class Engine:
         learn_rows: int = 2000,
         label_capacity: int = 50_000,
         model: ModelKey | None = None,
+        namespace: str = "",
         learn: Mapping[str, Any] | None = None,
     ) -> None:
         self.budget = budget or Budget()
         self.clock = clock or SystemClock()
         self.min_effect = min_effect
         self.label_capacity = label_capacity
+        self.namespace = namespace
         if model is None:
             name = "model" if reference is None else reference.model_name
             model = ModelKey(name, None if reference is None else reference.model_version)
@@ -233,6 +237,7 @@ class Engine:
             "budget": [self.budget.false_incidents, self.budget.per, self.budget.rows_per_day],
             "min_effect": self.min_effect,
             "label_capacity": self.label_capacity,
+            "namespace": self.namespace,
             "last_evaluation": None if math.isinf(self._last_evaluation) else self._last_evaluation,
             "reference": None if self.reference is None else self.reference.to_json(),
             "learner": None if self.learner is None else self.learner.to_json(),
@@ -265,6 +270,7 @@ class Engine:
                 min_effect=snapshot["min_effect"],
                 label_capacity=snapshot["label_capacity"],
                 model=ModelKey(*snapshot["model"]),
+                namespace=snapshot["namespace"],
             )
             engine.rows = int(snapshot["rows"])
             last = snapshot["last_evaluation"]
@@ -289,7 +295,7 @@ class Engine:
     def _new_state(self, reference: Reference) -> State:
         return State(
             reference,
-            model="@".join(str(part) for part in self.model if part),
+            model="@".join(str(part) for part in (self.namespace, *self.model) if part),
             min_effect=self.min_effect,
             label_capacity=self.label_capacity,
         )

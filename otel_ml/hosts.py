@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from otel_ml.budget import Budget
@@ -16,10 +16,15 @@ from otel_ml.errors import OtelMlError, ReferenceError
 from otel_ml.identity import resolve
 from otel_ml.profile import Reference
 from otel_ml.samples_events import reference_event
+from otel_ml.semconv.attributes import (
+    DEPLOYMENT_ENVIRONMENT_NAME,
+    SERVICE_NAME,
+    SERVICE_NAMESPACE,
+)
 from otel_ml.tally import Tally
 from otel_ml.types import Event, ModelKey
 
-__all__ = ["Host", "Hosts", "load_reference", "settings_of"]
+__all__ = ["Host", "Hosts", "load_reference", "namespace_of", "settings_of"]
 
 _log = logging.getLogger("otel_ml")
 _MAX_MODELS: Final = 50  # each has its own series: beyond, predictions are counted as dropped
@@ -80,6 +85,23 @@ def _check_name(reference: Reference, name: str, entry: ModelSettings) -> None:
         )
 
 
+def namespace_of(environ: Mapping[str, str]) -> str:
+    """Return service and environment as the variables of OpenTelemetry state them.
+
+    The same in every replica, and different where the same model serves somebody else.
+    """
+    stated = dict(
+        pair.split("=", 1)
+        for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")
+        if "=" in pair
+    )
+    stated = {key.strip(): value.strip() for key, value in stated.items()}
+    if environ.get("OTEL_SERVICE_NAME"):
+        stated[SERVICE_NAME] = environ["OTEL_SERVICE_NAME"]
+    names = (SERVICE_NAMESPACE, SERVICE_NAME, DEPLOYMENT_ENVIRONMENT_NAME)
+    return "/".join(stated.get(name, "") for name in names).strip("/")
+
+
 class Hosts:
     """The models of a process.
 
@@ -89,10 +111,15 @@ class Hosts:
         Of this process.
     say
         Takes the events that tell what a model is compared with.
+    namespace
+        Service and environment of the process.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[Event], None]) -> None:
+    def __init__(
+        self, settings: Settings, say: Callable[[Event], None], namespace: str = ""
+    ) -> None:
         self.settings = settings
+        self.namespace = namespace
         self.by_key: dict[ModelKey, Host] = {}
         self._say = say
         self._names: dict[ModelKey, ModelKey] = {}
@@ -137,6 +164,7 @@ class Hosts:
             learn_rows=self.settings.learn_rows,
             label_capacity=self.settings.label_ttl_rows,
             model=key,
+            namespace=self.namespace,
             learn={
                 "task": entry.task,
                 "positive": entry.positive,

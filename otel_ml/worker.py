@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml.config import Settings
-from otel_ml.hosts import Host, Hosts, load_reference, settings_of
+from otel_ml.hosts import Host, Hosts, load_reference, namespace_of, settings_of
 from otel_ml.inbox import Inbox
 from otel_ml.intake import Converted, convert, join_batches
 from otel_ml.profile.values import category_key
@@ -54,7 +54,7 @@ class Worker:
         self.settings = settings
         self.environ = environ
         self.events: list[Event] = []
-        self.hosts = Hosts(settings, self.events.append)
+        self.hosts = Hosts(settings, self.events.append, namespace_of(environ))
         self.sinks: Sequence[Sink] = ()
         self.health = Health()
         self.start_ns = time.time_ns()

@@ -221,3 +221,12 @@ def test_a_state_directory_that_cannot_be_written_costs_only_the_keeping(
     assert named(running) == {("m", None): 150}
     assert "frozen" in state_of(running)
     assert "not kept" in caplog.text
+
+
+def test_namespace_tells_services_and_environments_apart() -> None:
+    staging = "service.namespace=shop, deployment.environment.name=staging,service.name=a"
+    assert namespace_of({"OTEL_RESOURCE_ATTRIBUTES": staging}) == "shop/a/staging"
+    named = {"OTEL_RESOURCE_ATTRIBUTES": staging, "OTEL_SERVICE_NAME": "b"}
+    assert namespace_of(named) == "shop/b/staging"
+    assert namespace_of({"OTEL_SERVICE_NAME": "b"}) == "b"
+    assert namespace_of({"OTEL_RESOURCE_ATTRIBUTES": "nonsense"}) == ""
