@@ -12,6 +12,7 @@ import pytest
 
 import otel_ml
 from otel_ml import config, pipeline
+from otel_ml.hosts import namespace_of
 from otel_ml.semconv import metrics as m
 from otel_ml.testing import FakeModel, MemoryPipeline
 
