@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +15,11 @@ import numpy as np
 from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
 from otel_ml.clock import Clock, SystemClock
 from otel_ml.errors import DataError, OtelMlError, StateError
+from otel_ml.given import batch_of, check_batch
 from otel_ml.incidents import Change, Evidence, Incident
 from otel_ml.learning import Learner
 from otel_ml.profile import Profile, Reference
 from otel_ml.profile.coder import chunk_counts, encode
-from otel_ml.profile.outputs import as_scores
 from otel_ml.profile.values import category_key
 from otel_ml.state import State
 from otel_ml.types import Batch, ModelKey
@@ -28,7 +27,6 @@ from otel_ml.types import Batch, ModelKey
 __all__ = ["Budget", "Engine"]
 
 _SNAPSHOT: Final = "otel-ml/snapshot/1"
-_FIELDS: Final = frozenset(field.name for field in fields(Batch)) - {"n", "features"}
 
 
 class Engine:
@@ -140,8 +138,8 @@ class Engine:
         DataError
             If columns have different lengths, or a field is not known; nothing is counted then.
         """
-        taken = batch if isinstance(batch, Batch) else _batch(batch or {}, columns)
-        _check(taken)
+        taken = batch if isinstance(batch, Batch) else batch_of(batch or {}, columns)
+        check_batch(taken)
         if self.learner is not None:
             self.learner.add(taken)
             self.rows += taken.n
@@ -178,7 +176,7 @@ class Engine:
             self.learner.add_labels(ids, labels)
             return
         assert self.state is not None
-        self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels], self.rows)
+        self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels])
 
     def evaluate(self, now: float | None = None) -> list[Change]:
         """Evaluate what is pending and return the changes since the last call.
@@ -362,52 +360,3 @@ class Engine:
         detector.muted[state.incidents.members()] = True
         self._changes += changes
         self._last_evaluation = now
-
-
-def _batch(features: Mapping[str, Any], columns: Mapping[str, Any]) -> Batch:
-    from otel_ml.profile.frames import to_columns
-
-    table = to_columns(features)
-    fields: dict[str, Any] = {k: v for k, v in columns.items() if v is not None}
-    unknown = sorted(set(fields) - _FIELDS)
-    if unknown:
-        raise DataError(
-            f"{unknown[0]!r} is no field of a batch",
-            remedy=f"known are {', '.join(sorted(_FIELDS))}",
-        )
-    n = table.n
-    if "scores" in fields:
-        fields["scores"] = as_scores(np.asarray(fields["scores"]))
-    if "predictions" in fields:
-        fields["predictions"] = np.asarray(fields["predictions"])
-    for name in ("predictions", "scores"):
-        if not table.data and name in fields and np.ndim(fields[name]):
-            n = len(fields[name])
-    for name in ("event_times", "durations", "sizes"):
-        if name in fields:
-            try:
-                kind = np.int64 if name == "sizes" else np.float64
-                fields[name] = np.atleast_1d(np.asarray(fields[name], dtype=kind))
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"{name} are not numbers ({error})", remedy="give numbers"
-                ) from error
-    slices = to_columns(fields.pop("slices", {}), where="slices")
-    return Batch(n, table.data, slices=slices.data, **fields)
-
-
-def _check(batch: Batch) -> None:
-    """Refuse a batch whose parts do not belong together, before anything of it is counted."""
-    parts: list[tuple[str, Any]] = [(f"feature {k!r}", v) for k, v in batch.features.items()]
-    parts += [(f"slice {k!r}", v) for k, v in batch.slices.items()]
-    parts += [
-        (name, getattr(batch, name))
-        for name in ("predictions", "scores", "ids", "aliases", "clients", "event_times")
-    ]
-    for name, part in parts:
-        if part is not None and len(part) != batch.n:
-            raise DataError(
-                f"{name}: {len(part)} values for {batch.n} rows", remedy="give one value per row"
-            )
-    if batch.predictions is not None and batch.predictions.ndim != 1:
-        raise DataError(f"predictions of shape {batch.predictions.shape}", remedy="give shape (n,)")

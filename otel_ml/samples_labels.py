@@ -79,14 +79,14 @@ def label_samples(
     min_group
         Groups with fewer labels are left out.
     """
-    for label_state, count in state.join.states.items():
+    for label_state, count in state.labelled.join.states.items():
         yield Sample(m.ML_LABELS, {**base, a.ML_LABEL_STATE: label_state}, count)
     layout = state.reference.group_layout
     if state.reference.task == "regression":
         yield from _residuals(base, state)
-    if layout is None or state.outcomes is None or not state.outcomes[0].any():
+    if layout is None or state.labelled.outcomes is None or not state.labelled.outcomes[0].any():
         return
-    for (attribute, group), matrix in zip(layout.names, state.outcomes, strict=True):
+    for (attribute, group), matrix in zip(layout.names, state.labelled.outcomes, strict=True):
         if matrix.sum() < min_group:
             continue
         named = dict(base)
@@ -96,7 +96,7 @@ def label_samples(
             for j, actual in enumerate(layout.classes):
                 pair = {**named, a.ML_PREDICTION_CLASS: predicted, a.ML_LABEL_CLASS: actual}
                 yield Sample(m.ML_PERFORMANCE_OUTCOMES, pair, int(matrix[i, j]))
-    recent, calibration = state.recent_outcomes()
+    recent, calibration = state.labelled.recent_outcomes()
     if recent[0].sum() < _MIN_LABELS:
         return
     yield from _performance(base, recent[0], calibration)
@@ -168,7 +168,7 @@ def _fairness(
 
 
 def _residuals(base: Mapping[str, AttributeValue], state: State) -> Iterator[Sample]:
-    n, absolute, squared = state.residuals.tolist()
+    n, absolute, squared = state.labelled.residuals.tolist()
     if n < _MIN_LABELS:
         return
     for metric, value in (("mae", absolute / n), ("rmse", math.sqrt(squared / n))):

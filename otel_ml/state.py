@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents
+from otel_ml.labelled import Labelled, Waiting, fill
 from otel_ml.monitors import (
     ERRORS_SOURCE,
     LATENCY,
@@ -23,38 +22,15 @@ from otel_ml.monitors import (
     error_source,
     latency,
 )
-from otel_ml.profile import Joined, LabelJoin, Profile, Reference, Windows
+from otel_ml.profile import Joined, Profile, Reference, Windows
 from otel_ml.profile.cells import fixed_cells, moments
-from otel_ml.profile.coder import Codes, chunk_counts, top_score
+from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
 
 _LATENCY_CELLS: Final = fixed_cells(LATENCY, LATENCY_BOUNDS)
 _LATENCY_CALLS: Final = 200  # calls that become the baseline of the latency
-_RECENT_LABELS: Final = 2000  # labels that estimates of the present rest on
-_SCORE_BINS: Final = 20
-
-
-class Waiting(NamedTuple):
-    """What is kept of a prediction until its label comes.
-
-    Parameters
-    ----------
-    row
-        Number of the row.
-    predicted
-        Position of the predicted class, -1 where unknown.
-    score
-        Watched score, or the predicted value of a regression; NaN where there is none.
-    groups
-        Group code of each slicing attribute.
-    """
-
-    row: int
-    predicted: int
-    score: float
-    groups: tuple[int, ...]
 
 
 class State:
@@ -99,10 +75,7 @@ class State:
         self.windows = Windows(layout)
         self.latency = np.zeros(_LATENCY_CELLS.size, dtype=np.int64)
         self.latency_known = False
-        self.join: LabelJoin[Waiting] = LabelJoin(label_capacity)
-        self.outcomes = None if reference.group_layout is None else reference.group_layout.zeros()
-        self.residuals = np.zeros(3)
-        self._recent: deque[tuple[int, IntArray, IntArray]] = deque()
+        self.labelled = Labelled(reference, label_capacity)
         self._pending = np.zeros((len(names), self.width), dtype=np.int64)
         self._moments = np.zeros((len(names), 3))
         self._label_rows = np.full(len(names), -1, dtype=np.int64)
@@ -159,43 +132,17 @@ class State:
 
     def wait_for_labels(self, batch: Batch, codes: Codes, row: int) -> None:
         """Remember the predictions of a batch until their labels come."""
-        if batch.ids is None or batch.n == 0:
-            return
-        layout = self.reference.group_layout
-        predicted = np.full(batch.n, -1, dtype=np.int64)
-        score = np.full(batch.n, np.nan)
-        groups: list[Any] = []
-        if self.reference.task == "regression":
-            if codes.predictions is not None:
-                score = codes.predictions.astype(np.float64)
-        elif layout is not None and codes.predictions is not None:
-            predicted = layout.class_codes(codes.predictions).astype(np.int64)
-            if batch.scores is not None:
-                score = top_score(self.reference, batch.scores)
-            for group in layout.groups:
-                column = batch.slices.get(group.attribute, batch.features.get(group.attribute))
-                absent = np.full(batch.n, len(group.labels), dtype=np.uint8)
-                groups.append((absent if column is None else group.codes(column)).tolist())
-        rows = zip(*groups, strict=True) if groups else [()] * batch.n
-        waiting = [
-            Waiting(row + i, p, s, tuple(g))
-            for i, (p, s, g) in enumerate(
-                zip(predicted.tolist(), score.tolist(), rows, strict=True)
-            )
-        ]
-        self._judge(self.join.expect(batch.ids, waiting, batch.aliases))
+        self._judged(self.labelled.wait(batch, codes, row))
 
     def expect_only(self, waiting: Sequence[tuple[Batch, int]], labels: Mapping[str, Any]) -> None:
         """Remember predictions made while the reference was learned, and labels that came."""
-        from otel_ml.profile.coder import encode
-
         for batch, row in waiting:
             self.wait_for_labels(batch, encode(self.reference, batch), row)
-        joined = self.join.labels(list(labels), list(labels.values()))
+        joined = self.labelled.join.labels(list(labels), list(labels.values()))
         if self.reference.outcomes is None:  # else they are in the reference already
-            self._judge(joined)
+            self._judged(joined)
 
-    def take_labels(self, ids: Sequence[str], labels: Sequence[Any], row: int) -> None:
+    def take_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
         """Join labels to predictions and count the outcomes.
 
         Parameters
@@ -204,81 +151,17 @@ class State:
             Ids of the predictions.
         labels
             Class keys, or numbers as text for a regression.
-        row
-            Rows seen so far.
         """
-        self._judge(self.join.labels(ids, labels))
+        self._judged(self.labelled.join.labels(ids, labels))
 
-    def _judge(self, joined: Sequence[Joined[Waiting]]) -> None:
-        if not joined:
-            return
-        if self.reference.task == "regression":
-            truth = np.array([_number(j.label) for j in joined])
-            error = truth - np.array([j.payload.score for j in joined])
-            error = error[np.isfinite(error)]
-            self.residuals += [len(error), np.abs(error).sum(), np.square(error).sum()]
-            return
-        layout = self.reference.group_layout
-        if layout is None or self.outcomes is None:
-            return
-        predicted = np.array([j.payload.predicted for j in joined], dtype=np.int16)
-        actual = layout.class_codes(np.array([j.label for j in joined], dtype=object))
-        rows = np.array([j.payload.row for j in joined], dtype=np.int64)
-        codes = [
-            np.array([j.payload.groups[k] for j in joined], dtype=np.uint8)
-            for k in range(len(layout.groups))
-        ]
-        counted = layout.count(predicted, actual, codes)
-        self.outcomes += counted
-        self._remember(counted, joined, actual)
-        # labels of rows whose inputs were broken say nothing new: no echo of an incident that ended
-        fresh = np.ones(len(rows), dtype=bool)
-        for lower, upper in self.incidents.spans():
-            fresh &= (rows < lower) | (rows > upper)
-        if fresh.any() and self.reference.outcomes is not None:
-            part = layout.count(predicted[fresh], actual[fresh], [c[fresh] for c in codes])
-            first = int(rows[fresh].min())
-            for (attribute, group), matrix in zip(layout.names, part, strict=True):
-                i = self.sources[error_source(attribute, group)]
-                right = int(np.trace(matrix))
-                self._pending[i, 0] += right
-                self._pending[i, 1] += int(matrix.sum()) - right
-                if self._label_rows[i] < 0 or first < self._label_rows[i]:
-                    self._label_rows[i] = first
-
-    def _remember(self, counted: IntArray, joined: Sequence[Joined[Waiting]], actual: Any) -> None:
-        calibration = np.zeros((_SCORE_BINS, 2), dtype=np.int64)
-        if self.reference.task == "binary":
-            scores = np.array([j.payload.score for j in joined])
-            ok = (scores >= 0) & (scores <= 1) & (actual >= 0)
-            bins = np.clip((scores[ok] * _SCORE_BINS).astype(np.int64), 0, _SCORE_BINS - 1)
-            np.add.at(calibration, (bins, actual[ok].astype(np.int64)), 1)
-        n = int(counted[0].sum())
-        if self._recent and self._recent[-1][0] < 100:
-            last = self._recent.pop()
-            n, counted, calibration = n + last[0], counted + last[1], calibration + last[2]
-        self._recent.append((n, counted, calibration))
-        held = sum(item[0] for item in self._recent)
-        while len(self._recent) > 1 and held - self._recent[0][0] >= _RECENT_LABELS:
-            held -= self._recent.popleft()[0]
-
-    def recent_outcomes(self) -> tuple[IntArray, IntArray]:
-        """Return confusion counts and score bin × label counts of about the latest 2,000 labels.
-
-        Returns
-        -------
-        outcomes
-            Shape ``(groups, predicted, true)``.
-        calibration
-            Shape ``(20, 2)``; equal-width bins of the score.
-        """
-        assert self.outcomes is not None
-        counted = np.zeros_like(self.outcomes)
-        calibration = np.zeros((_SCORE_BINS, 2), dtype=np.int64)
-        for _, outcome, pairs in self._recent:
-            counted += outcome
-            calibration += pairs
-        return counted, calibration
+    def _judged(self, joined: Sequence[Joined[Waiting]]) -> None:
+        """Count outcomes, and hand right and wrong of each group to the next evaluation."""
+        first, errors = self.labelled.judge(joined, self.incidents.spans())
+        for (attribute, group), (right, wrong) in errors.items():
+            i = self.sources[error_source(attribute, group)]
+            self._pending[i, :2] += (right, wrong)
+            if self._label_rows[i] < 0 or first < self._label_rows[i]:
+                self._label_rows[i] = first
 
     def add(self, counts: IntArray, sums: FloatArray, rows: int, row: int) -> None:
         """Add the counted rows of one chunk to what the next evaluation takes."""
@@ -343,10 +226,7 @@ class State:
             "windows": self.windows.to_json(),
             "latency": self.latency.tolist(),
             "latency_stream": self._latency_json(),
-            "join": self.join.to_json(_plain),
-            "outcomes": None if self.outcomes is None else self.outcomes.tolist(),
-            "residuals": self.residuals.tolist(),
-            "recent": [[n, c.tolist(), k.tolist()] for n, c, k in self._recent],
+            "labelled": self.labelled.to_json(),
             "pending": {
                 "counts": self._pending.tolist(),
                 "moments": self._moments.tolist(),
@@ -387,42 +267,14 @@ class State:
         self.incidents.restore(data["incidents"])
         h, past = self.history, data["history"]
         for part, name in ((h.counts, "counts"), (h.moments, "moments"), (h.rows, "rows")):
-            _fill(part, past[name])
+            fill(part, past[name])
         h.taken = int(past["taken"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
-        _fill(self.latency, data["latency"])
-        self.join.restore(data["join"], _waiting)
-        if self.outcomes is not None:
-            _fill(self.outcomes, data["outcomes"])
-        _fill(self.residuals, data["residuals"])
-        self._recent = deque((int(n), np.array(c), np.array(k)) for n, c, k in data["recent"])
+        fill(self.latency, data["latency"])
+        self.labelled.restore(data["labelled"])
         pending = data["pending"]
-        _fill(self._pending, pending["counts"])
-        _fill(self._moments, pending["moments"])
-        _fill(self._label_rows, pending["label_rows"])
+        fill(self._pending, pending["counts"])
+        fill(self._moments, pending["moments"])
+        fill(self._label_rows, pending["label_rows"])
         self.pending_rows = int(pending["rows"])
-
-
-def _fill(array: NDArray[Any], values: Any) -> None:
-    """Set an array to values of its own shape; numpy would repeat those of a smaller one."""
-    given = np.asarray(values)
-    if given.shape != array.shape:
-        raise ValueError(f"shape {given.shape} in place of {array.shape}")
-    array[:] = given
-
-
-def _plain(held: Waiting) -> list[Any]:
-    return [held.row, held.predicted, None if held.score != held.score else held.score, held.groups]
-
-
-def _waiting(data: Iterable[Any]) -> Waiting:
-    row, predicted, score, groups = data
-    return Waiting(row, predicted, float("nan") if score is None else score, tuple(groups))
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")

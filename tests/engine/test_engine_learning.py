@@ -79,14 +79,14 @@ def test_labels_that_come_while_learning_are_joined() -> None:
     engine.observe_labels([*ids[:150], "r150"], [*labels[:150].tolist(), float("nan")])
     engine.observe(_columns(rng, 200), scores=rng.random(200), ids=ids[200:])
     assert engine.state is not None
-    assert engine.state.join.states["joined"] == 150
-    assert engine.state.outcomes is not None
-    assert engine.state.outcomes[0].sum() == 150
+    assert engine.state.labelled.join.states["joined"] == 150
+    assert engine.state.labelled.outcomes is not None
+    assert engine.state.labelled.outcomes[0].sum() == 150
     engine.observe_labels(ids, labels.tolist())
-    assert engine.state.join.states == {
+    assert engine.state.labelled.join.states == {
         "joined": 400, "unknown": 0, "duplicate": 150, "conflict": 0, "expired": 0,
     }  # fmt: skip
-    assert engine.state.outcomes[0].sum() == 400
+    assert engine.state.labelled.outcomes[0].sum() == 400
 
 
 def test_where_every_label_came_in_time_performance_is_watched_from_the_start() -> None:
@@ -104,9 +104,9 @@ def test_where_every_label_came_in_time_performance_is_watched_from_the_start() 
     assert "performance:performance" in [s.key for s in engine.state.streams]
     # they are the reference already: seen again they are no new evidence
     engine.observe_labels(ids[:1000], labels[:1000].tolist())
-    assert engine.state.join.states["duplicate"] == 1000
-    assert engine.state.outcomes is not None
-    assert engine.state.outcomes.sum() == 0
+    assert engine.state.labelled.join.states["duplicate"] == 1000
+    assert engine.state.labelled.outcomes is not None
+    assert engine.state.labelled.outcomes.sum() == 0
 
 
 def test_a_huge_batch_does_not_make_a_huge_reference() -> None:

@@ -147,8 +147,8 @@ def test_labels_wait_across_a_restart() -> None:
     again.observe_labels([step["ids"][0], "q1", "nobody"], [1, 0, 1])
     again.observe({k: v[:1] for k, v in step["columns"].items()}, scores=[0.5], ids=["early"])
     assert again.state is not None
-    assert again.state.join.states["joined"] == 3
-    assert again.state.join.states["unknown"] == 1
+    assert again.state.labelled.join.states["joined"] == 3
+    assert again.state.labelled.join.states["unknown"] == 1
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_labels_wait_across_a_restart() -> None:
         lambda s: s["state"].pop("detector"),
         lambda s: s["state"]["detector"]["streams"].pop("input_drift:x"),
         lambda s: s["state"]["history"].update(counts=[[1]]),
-        lambda s: s["state"]["join"].update(young=[["a"]]),
+        lambda s: s["state"]["labelled"]["join"].update(young=[["a"]]),
         lambda s: s["state"].update(total={"counts": {}}),
     ],
 )

@@ -36,12 +36,12 @@ def test_a_regression_is_watched_and_its_errors_are_added_up() -> None:
     engine.observe_labels([ids[i] for i in order], truth[order].tolist())
     engine.observe_labels(["0", "nobody"], ["not a number", float("nan")])
     assert engine.state is not None
-    n, absolute, squares = engine.state.residuals.tolist()
+    n, absolute, squares = engine.state.labelled.residuals.tolist()
     errors = truth - (10 + 3 * x)
     assert n == 500
     assert absolute == pytest.approx(np.abs(errors).sum())
     assert squares == pytest.approx(np.square(errors).sum())
-    assert engine.state.join.states["conflict"] == 1
+    assert engine.state.labelled.join.states["conflict"] == 1
     assert _opened(engine) == []
     engine.observe({"x": x}, predictions=16 + 3 * x)
     assert _opened(engine) == [("prediction_drift", PREDICTION)]
@@ -71,11 +71,11 @@ def test_a_multiclass_model_is_watched_and_its_outcomes_are_counted() -> None:
     engine.observe_labels(ids, labels.tolist())
     engine.observe_labels(["x"], ["fox"])  # of a class nobody knows
     assert engine.state is not None
-    assert engine.state.outcomes is not None
+    assert engine.state.labelled.outcomes is not None
     expected = np.zeros((3, 3), dtype=int)
     for p, t in zip(np.argmax(scores, axis=1), labels, strict=True):
         expected[p, names.tolist().index(t)] += 1
-    np.testing.assert_array_equal(engine.state.outcomes[0], expected)
+    np.testing.assert_array_equal(engine.state.labelled.outcomes[0], expected)
     assert _opened(engine) == []
     columns, scores, _ = rows(1000, favour=2)
     engine.observe(columns, scores=scores)
@@ -91,9 +91,9 @@ def test_a_label_of_an_unknown_class_is_no_outcome() -> None:
     engine.observe({"x": [1.0, 2.0]}, scores=[0.2, 0.9], ids=["a", "b"])
     engine.observe_labels(["a", "b"], ["maybe", 1])
     assert engine.state is not None
-    assert engine.state.outcomes is not None
-    assert engine.state.outcomes[0].tolist() == [[0, 0], [0, 1]]
-    assert engine.state.join.states["joined"] == 2
+    assert engine.state.labelled.outcomes is not None
+    assert engine.state.labelled.outcomes[0].tolist() == [[0, 0], [0, 1]]
+    assert engine.state.labelled.join.states["joined"] == 2
 
 
 _X = np.random.default_rng(0).normal(size=2000)
@@ -192,7 +192,7 @@ def test_scores_outside_of_probabilities_are_counted_but_not_calibrated() -> Non
     engine.observe(scores=[0.25, 1.5, -0.5, np.nan, 1.0], ids=list("abcde"))
     engine.observe_labels(list("abcde"), [1] * 5)
     assert engine.state is not None
-    outcomes, calibration = engine.state.recent_outcomes()
+    outcomes, calibration = engine.state.labelled.recent_outcomes()
     assert calibration.sum() == 2
     assert calibration[5, 1] == 1
     assert calibration[19, 1] == 1
