@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 PAGE ?= demo-output
+PYTHONS ?= 3.10 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-stack test check format generate stack test-pythons clean
@@ -54,8 +55,8 @@ generate: $(VENV)/.dev ## write every generated file anew
 stack: $(VENV)/.dev ## build Collector, Prometheus, promtool and Alertmanager into the cache
 	$(BIN)/python collector_config/stack.py build
 
-test-pythons: ## run the tests that need no server on every Python 3.10 to 3.13 that is found
-	@for v in 3.10 3.11 3.12 3.13; do \
+test-pythons: ## run the quick tests on every supported Python that is found
+	@for v in $(PYTHONS); do \
 	  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python$$v; do \
 	    if $$p --version >/dev/null 2>&1; then \
 	      echo "== $$v"; \
