@@ -110,13 +110,12 @@ TROUBLE: Final = (
         "table",
         "Incidents of this time range",
         "Cause and target of each incident, whether it is open now, and how long it was open "
-        "within the time range. Begin with the one that was open longest; its runbook has the "
+        "within the time range, in steps of 30 seconds. Begin with the one that was open longest; its runbook has the "
         "next step.",
         (
             Target(_OPEN, instant=True, format="table"),
-            Target(
-                f"30 * sum_over_time(({_OPEN})[$__range:30s]) > 0", instant=True, format="table"
-            ),
+            # no filter on more than nothing: an incident shorter than a step was one all the same
+            Target(f"30 * sum_over_time(({_OPEN})[$__range:30s])", instant=True, format="table"),
         ),
         "none",
         10,
