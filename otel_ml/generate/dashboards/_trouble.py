@@ -110,8 +110,8 @@ TROUBLE: Final = (
         "table",
         "Incidents of this time range",
         "Cause and target of each incident, whether it is open now, and how long it was open "
-        "within the time range, in steps of 30 seconds. Begin with the one that was open longest; its runbook has the "
-        "next step.",
+        "within the time range, in steps of 30 seconds. Begin with the one that was open longest; "
+        "its runbook has the next step.",
         (
             Target(_OPEN, instant=True, format="table"),
             # no filter on more than nothing: an incident shorter than a step was one all the same
