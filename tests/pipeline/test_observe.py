@@ -227,7 +227,7 @@ scalars = st.one_of(
     st.binary(max_size=5),
     st.complex_numbers(),
     st.datetimes(),
-    st.sampled_from([10**400, -(10**400), np.nan, np.float32("inf"), np.datetime64("NaT")]),
+    st.sampled_from([10**400, -(10**400), np.nan, np.float32("inf"), np.datetime64("NaT", "s")]),
     st.sampled_from([RuntimeError, SystemExit, AttributeError]).map(Rude),
 )
 garbage = st.recursive(
