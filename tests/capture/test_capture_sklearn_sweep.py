@@ -49,7 +49,7 @@ def _instances() -> Iterator[Any]:
 
 
 def _small(estimator: Any) -> Any:
-    sizes = {"n_estimators": 3, "max_iter": 5, "n_init": 1, "n_jobs": 2, "random_state": 0, "cv": 2}
+    sizes = {"n_estimators": 3, "max_iter": 4, "n_init": 1, "n_jobs": 2, "random_state": 0, "cv": 2}
     known = estimator.get_params(deep=False)
     chosen = {key: value for key, value in sizes.items() if key in known}
     return estimator.set_params(**chosen)
