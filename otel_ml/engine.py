@@ -221,7 +221,7 @@ class Engine:
             raise StateError(
                 "the reference is still being learned", remedy="give the engine a reference"
             )
-        self.state.merge(other, self.rows)
+        self.state.merge(other)
         self.rows += int(other.counts.sum(axis=1).max(initial=0))
         now = self.clock.time()
         self._evaluate(self.state, now, now)
@@ -335,7 +335,7 @@ class Engine:
             )
             sizes = np.bincount(group, minlength=len(counts))
             for counted, moment, size in zip(counts, moments, sizes.tolist(), strict=True):
-                state.add(counted, moment, size, self.rows)
+                state.add(counted, moment, size)
                 self.rows += size
                 if state.pending_rows >= EVALUATION_ROWS:
                     self._evaluate(state, at, now)

@@ -163,7 +163,7 @@ class State:
             if self._label_rows[i] < 0 or first < self._label_rows[i]:
                 self._label_rows[i] = first
 
-    def add(self, counts: IntArray, sums: FloatArray, rows: int, row: int) -> None:
+    def add(self, counts: IntArray, sums: FloatArray, rows: int) -> None:
         """Add the counted rows of one chunk to what the next evaluation takes."""
         s, width = counts.shape
         self._pending[:s, :width] += counts
@@ -172,7 +172,7 @@ class State:
         self.total.moments += sums
         self.pending_rows += rows
 
-    def merge(self, other: Profile, row: int) -> None:
+    def merge(self, other: Profile) -> None:
         """Add the counts of another process.
 
         Raises
@@ -185,7 +185,7 @@ class State:
                 "the profile was made with another reference",
                 remedy="give every replica the same reference file",
             )
-        self.add(other.counts, other.moments, int(other.counts.sum(axis=1).max(initial=0)), row)
+        self.add(other.counts, other.moments, int(other.counts.sum(axis=1).max(initial=0)))
 
     def next_counts(self, row: int, whole: int | None = None) -> IntArray:
         """Hand what is pending to the detector and the history, and return it.

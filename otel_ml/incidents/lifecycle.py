@@ -21,6 +21,7 @@ from otel_ml.incidents.harm import Sensitivities
 from otel_ml.incidents.history import ChangePoint, History
 from otel_ml.incidents.incident import Change, Incident, Member
 from otel_ml.incidents.recovery import LEARN_ROWS, Recovery, law_of
+from otel_ml.stats.special import log_sum_exp
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Evidence", "Incidents"]
@@ -122,16 +123,16 @@ class Incidents:
         shares = evidence.shares.copy()
         shares[rearm] = -np.inf
         touched: dict[int, str] = {}
-        while len(shares) and _total(shares) >= evidence.threshold:
+        while (total := log_sum_exp(shares)) >= evidence.threshold:
             culprit = int(np.argmax(shares))
-            share = float(np.exp(shares[culprit] - _total(shares)))
+            share = float(np.exp(shares[culprit] - total))
             position = self._home(culprit, self._change(culprit))
             if position is None:
-                self.open.append(self._open(culprit, share, evidence, _total(shares)))
+                self.open.append(self._open(culprit, share, evidence, total))
                 touched[len(self.open) - 1] = "opened"
                 position = len(self.open) - 1
             else:
-                self._join(position, culprit, share, evidence)
+                self._add(self.open[position], culprit, share, evidence)
                 touched.setdefault(position, "updated")
             shares[culprit] = -np.inf
             rearm.append(culprit)
@@ -232,9 +233,6 @@ class Incidents:
         self._add(incident, stream, share, evidence)
         return incident
 
-    def _join(self, position: int, stream: int, share: float, evidence: Evidence) -> None:
-        self._add(self.open[position], stream, share, evidence)
-
     def _absorb(self, position: int, shares: FloatArray, evidence: Evidence) -> list[int]:
         """Let streams of the culprit's source that moved with it join at once."""
         incident = self.open[position]
@@ -285,8 +283,9 @@ class Incidents:
                 if recovery is not None and not recovery.done:
                     info = self.streams[member.stream]
                     source = self.sources[info.source]
-                    since, _ = self.history.since(source, recovery.start)
-                    recovery.follow(info, evidence.counts[source], since)
+                    if recovery.follow(info, evidence.counts[source]):
+                        since, _ = self.history.since(source, recovery.start)
+                        recovery.law = law_of(info, since)
             over = [
                 self._recovery[m.stream].done
                 for m in incident.members
@@ -344,8 +343,3 @@ class Incidents:
             int(k): Recovery(start, np.array(law), level, done, rows)
             for k, (start, law, level, done, rows) in data["recovery"].items()
         }
-
-
-def _total(shares: FloatArray) -> float:
-    peak = float(shares.max(initial=-np.inf))
-    return peak if peak == -np.inf else peak + float(np.log(np.exp(shares - peak).sum()))

@@ -43,8 +43,8 @@ class Recovery:
     done: bool = False
     rows: int = 0
 
-    def follow(self, stream: Stream, counts: IntArray, since: IntArray) -> None:
-        """Take an evaluation.
+    def follow(self, stream: Stream, counts: IntArray) -> bool:
+        """Take an evaluation; tell whether the law of the incident is still being learned.
 
         Parameters
         ----------
@@ -52,18 +52,15 @@ class Recovery:
             What is asked.
         counts
             Rows per cell of this evaluation.
-        since
-            Rows per cell since `start`.
         """
         asked = stream.asked(counts)
         if not asked.any():
-            return
+            return False
         self.rows += int(asked.sum())
         p = _normal(stream.asked(stream.law))
         self.level = max(self.level + float((asked * np.log(p / self.law)).sum()), 0.0)
-        if self.level == 0.0 and self.rows <= LEARN_ROWS:
-            self.law = law_of(stream, since)
         self.done = self.level >= _ENOUGH
+        return self.level == 0.0 and self.rows <= LEARN_ROWS
 
 
 def law_of(stream: Stream, counts: IntArray) -> FloatArray:

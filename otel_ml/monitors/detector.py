@@ -18,6 +18,7 @@ import numpy as np
 
 from otel_ml.errors import StateError
 from otel_ml.monitors.weights import FAMILY_WEIGHTS
+from otel_ml.stats.special import log_sum_exp
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Detector"]
@@ -115,10 +116,7 @@ class Detector:
 
     def total(self, shares: FloatArray) -> float:
         """Return the model's evidence, natural log."""
-        peak = float(shares.max(initial=-np.inf))
-        if peak == -np.inf:
-            return peak
-        return peak + float(np.log(np.exp(shares - peak).sum()))
+        return log_sum_exp(shares)
 
     def change_row(self, stream: int) -> int:
         """Return where the stream's strongest alternative has begun, in rows of the model."""

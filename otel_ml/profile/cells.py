@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from otel_ml.profile.values import category_keys, numeric_values
 from otel_ml.stats.binning import quantile_edges
-from otel_ml.types import FloatArray, IntArray
+from otel_ml.types import FloatArray
 
 __all__ = [
     "BELOW",
@@ -261,8 +261,3 @@ def cells_from_json(data: Mapping[str, Any]) -> Cells:
     return CategoryCells(
         data["name"], tuple(data["categories"]), frozenset(data["rare"]), bool(data["open_ended"])
     )
-
-
-def counts_of(codes: NDArray[np.uint8], size: int) -> IntArray:
-    """Return how many rows fell into each cell, shape ``(size,)``."""
-    return np.bincount(codes, minlength=size).astype(np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from otel_ml.types import FloatArray
 
-__all__ = ["chi2_sf", "log_beta", "log_gamma", "normal_quantile", "xlogy"]
+__all__ = ["chi2_sf", "log_beta", "log_gamma", "log_sum_exp", "normal_quantile", "xlogy"]
 
 _lgamma: Final = np.frompyfunc(math.lgamma, 1, 1)
 _EPSILON: Final = 2.0**-53
@@ -186,3 +186,29 @@ def _upper_fraction(a: FloatArray, z: FloatArray) -> FloatArray:
         if np.all(np.abs(change - 1.0) < 4 * _EPSILON):
             break
     return np.asarray(h * _power(a, z))
+
+
+def log_sum_exp(logs: FloatArray) -> float:
+    """Return the logarithm of the sum of exponentials, without overflow.
+
+    Parameters
+    ----------
+    logs
+        Natural logarithms, any shape; minus infinity is nothing.
+
+    Returns
+    -------
+    float
+        Minus infinity where all is nothing, or there are none.
+
+    Examples
+    --------
+    >>> round(log_sum_exp(np.array([1000.0, 1000.0])), 4)
+    1000.6931
+    >>> log_sum_exp(np.array([]))
+    -inf
+    """
+    peak = float(logs.max(initial=-np.inf))
+    if peak == -np.inf:
+        return peak
+    return peak + float(np.log(np.exp(logs - peak).sum()))
