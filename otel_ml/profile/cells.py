@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.profile.values import category_keys, numeric_values
+from otel_ml.profile.values import category_key, category_keys, numeric_values
 from otel_ml.stats.binning import quantile_edges
 from otel_ml.types import FloatArray
 
@@ -40,6 +40,7 @@ UNSEEN: Final = "unseen"
 MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in float64
 _RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
 _HASH_CHARS: Final = 12
+_MOST_TEXTS: Final = 10_000  # texts whose cell is remembered
 _MAX: Final = sys.float_info.max
 
 
@@ -182,15 +183,30 @@ class CategoryCells:
 
     def codes(self, column: NDArray[Any]) -> tuple[NDArray[np.uint8], FloatArray | None]:
         """Return the cell of each value, shape ``(n,)``; categories have no values to add up."""
-        distinct: dict[str | None, int] = {}
-        keys = category_keys(column)
-        out = np.empty(len(keys), dtype=np.uint8)
-        for i, key in enumerate(keys.tolist()):
-            code = distinct.get(key)
+        if column.dtype.kind in "fiub":  # few distinct values: look each up once
+            distinct, inverse = np.unique(column, return_inverse=True, equal_nan=True)
+            table = np.array([self._code(k) for k in category_keys(distinct).tolist()] or [0])
+            return table.astype(np.uint8)[inverse.reshape(-1)], None
+        items = column.tolist()
+        try:
+            found = list(map(self._texts.get, items))
+        except TypeError:  # a list or the like cannot be looked up
+            found = [None] * len(items)
+        for i, code in enumerate(found):
             if code is None:
-                code = distinct[key] = self._code(key)
-            out[i] = code
-        return out, None
+                found[i] = self._look_up(items[i])
+        return np.array(found, dtype=np.uint8), None
+
+    @cached_property
+    def _texts(self) -> dict[object, int]:
+        """Cells of texts met before; other values are not kept, since True equals 1."""
+        return {}
+
+    def _look_up(self, item: object) -> int:
+        code = self._code(category_key(item))
+        if type(item) is str and len(self._texts) < _MOST_TEXTS:
+            self._texts[item] = code
+        return code
 
     def _code(self, key: str | None) -> int:
         code = self._index.get(key)

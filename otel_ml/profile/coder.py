@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import MOMENT_LIMIT
+from otel_ml.profile.derived import derive, is_derived
 from otel_ml.profile.outputs import PREDICTION, SCORE, decided
 from otel_ml.profile.profile import Layout, Profile
 from otel_ml.profile.reference import Reference
@@ -87,6 +88,8 @@ def encode(reference: Reference, batch: Batch) -> Codes:
         columns[PREDICTION] = predictions
     absent = []
     for j, cells in enumerate(layout.sources):
+        if is_derived(cells.name):
+            continue
         column = columns.get(cells.name)
         if column is None:
             if cells.name not in (SCORE, PREDICTION) and batch.features:
@@ -95,6 +98,8 @@ def encode(reference: Reference, batch: Batch) -> Codes:
         codes[:, j], found = cells.codes(column)
         if found is not None:
             values[:, j] = found
+    sliced = {**batch.features, **batch.slices}
+    derive(layout, reference.joint, reference.group_layout, codes, values, sliced, batch.clients)
     known = layout.index
     return Codes(
         codes,
@@ -135,8 +140,13 @@ def chunk_counts(
     values = np.clip(codes.values, -MOMENT_LIMIT, MOMENT_LIMIT)
     finite = ~np.isnan(values)
     filled = np.where(finite, values, 0.0)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    in_order = len(starts) == len(np.unique(group))  # as chunks are; windows need not be
     for k, part in enumerate((finite.astype(np.float64), filled, np.square(filled))):
-        np.add.at(sums[:, :, k], group, part)
+        if in_order and len(group):
+            sums[group[starts], :, k] = np.add.reduceat(part, starts, axis=0)
+        else:
+            np.add.at(sums[:, :, k], group, part)
     return counts.reshape(groups, s, width).astype(np.int64), sums
 
 

@@ -5,57 +5,31 @@ DataFrames of any library are read through narwhals, so pandas, polars and arrow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
-from otel_ml.profile.values import category_key, numeric_values
+from otel_ml.profile.columns import (
+    Columns,
+    array_columns,
+    epoch_seconds,
+    named,
+    named_twice,
+    objects,
+    one_column,
+    row_columns,
+)
+from otel_ml.profile.values import category_key
 
-__all__ = ["Columns", "read_table", "to_columns"]
+__all__ = ["Columns", "TableFile", "read_table", "to_columns"]
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Named columns of equal length.
-
-    Parameters
-    ----------
-    n
-        Number of rows.
-    data
-        Column by name, shape ``(n,)`` each.
-    where
-        What they were read from, for error messages.
-    """
-
-    n: int
-    data: Mapping[str, NDArray[Any]]
-    where: str = "data"
-
-    def require(self, name: str, option: str, *, also: Sequence[str] = ()) -> NDArray[Any]:
-        """Return a column.
-
-        Raises
-        ------
-        DataError
-            If there is none of that name; names the option and the closest column.
-        """
-        if name in self.data:
-            return self.data[name]
-        known = [*self.data, *also]
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
-        raise DataError(
-            f"{self.where}: no column {name!r} (asked for by `{option}`)",
-            remedy=f"{hint}columns are: {shown}",
-        )
+_WHOLE_BYTES: Final = 64_000_000  # a CSV file up to here is read at once: types are of all its rows
+_BLOCK_BYTES: Final = 8_000_000
+_PACKED: Final = (".gz", ".bz2", ".zst", ".lz4")
 
 
 def to_columns(
@@ -85,13 +59,13 @@ def to_columns(
     if isinstance(features, Columns):
         data = dict(features.data)
     elif isinstance(features, Mapping):
-        data = _named(((str(k), _column(v)) for k, v in features.items()), where)
+        data = named(((str(k), one_column(v)) for k, v in features.items()), where)
     elif isinstance(features, np.ndarray):
-        data = _named(_from_array(features, names, where), where)
+        data = named(array_columns(features, names, where), where)
     elif isinstance(features, (list, tuple)):
-        data = _named(_from_rows(features, names, where), where)
+        data = named(row_columns(features, names, where), where)
     else:
-        data = _named(_from_frame(features, where), where)
+        data = named(_from_frame(features, where), where)
     for name, column in data.items():
         if column.ndim != 1:
             raise DataError(
@@ -117,113 +91,170 @@ def read_table(path: Path) -> Columns:
     DataError
         If the file is missing or unreadable, or the `frames` extra is not installed.
     """
+    pa = _arrow(path)
+    import pyarrow.csv as pacsv
+    import pyarrow.parquet as pq
+
+    try:
+        table = pacsv.read_csv(path) if _is_csv(path) else pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    return to_columns(table, where=str(path))
+
+
+class TableFile:
+    """A parquet or CSV file that is read a part at a time, so that memory does not grow with it.
+
+    A column of a CSV file has one type in all its rows, the narrowest that fits every value, as if
+    the file were read at once; lines with too many or too few fields are left out and counted.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or unreadable, or the `frames` extra is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.bad_lines = 0
+        self.names: tuple[str, ...] = ()
+        self._arrow = _arrow(path)
+        self._types: dict[str, Any] = {}
+        self._whole: Any = None
+        try:
+            if _is_csv(path):
+                self._survey()
+            else:
+                with self._parquet() as file:
+                    self.names = tuple(file.schema_arrow.names)
+                    self.rows = file.metadata.num_rows
+        except (self._arrow.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from error
+
+    def chunks(self, rows: int, only: Sequence[str] | None = None) -> Iterator[Columns]:
+        """Yield the file in parts of at most so many rows.
+
+        Parameters
+        ----------
+        rows
+            Rows of a part, at most.
+        only
+            Columns to read; all if left out.
+
+        Raises
+        ------
+        DataError
+            Where the file turns out to be damaged.
+        """
+        try:
+            for table in self._tables(rows, only):
+                for start in range(0, table.num_rows, rows):
+                    yield to_columns(table.slice(start, rows), where=str(self.path))
+        except (self._arrow.ArrowException, OSError) as error:
+            raise _unreadable(self.path, error) from error
+
+    def _tables(self, rows: int, only: Sequence[str] | None) -> Iterator[Any]:
+        names = None if only is None else list(only)
+        if self._whole is not None:
+            yield self._whole if names is None else self._whole.select(names)
+        elif _is_csv(self.path):
+            for block in self._stream(names):
+                yield self._arrow.Table.from_batches([block])
+        else:
+            with self._parquet() as file:
+                for block in file.iter_batches(rows, columns=names):
+                    yield self._arrow.Table.from_batches([block])
+
+    def _parquet(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self.path, pre_buffer=False)
+
+    def _survey(self) -> None:
+        """Learn names, types and number of rows of a CSV file."""
+        import pyarrow.csv as pacsv
+
+        size = self.path.stat().st_size * (10 if self.path.suffix.lower() in _PACKED else 1)
+        if size <= _WHOLE_BYTES:
+            self._whole = pacsv.read_csv(
+                self.path, parse_options=pacsv.ParseOptions(invalid_row_handler=self._skip)
+            )
+            self.names, self.rows = tuple(self._whole.column_names), self._whole.num_rows
+            return
+        while True:  # each time round, one column gets a wider type
+            self.rows = self.bad_lines = 0
+            try:
+                for block in self._stream(None):
+                    self.rows += block.num_rows
+            except self._arrow.ArrowInvalid as error:
+                if not self._widened(str(error)):
+                    raise
+            else:
+                return
+
+    def _stream(self, only: list[str] | None) -> Iterator[Any]:
+        import pyarrow.csv as pacsv
+
+        reader = pacsv.open_csv(
+            self.path,
+            read_options=pacsv.ReadOptions(block_size=_BLOCK_BYTES),
+            parse_options=pacsv.ParseOptions(invalid_row_handler=self._skip),
+            convert_options=pacsv.ConvertOptions(column_types=self._types, include_columns=only),
+        )
+        if only is None:
+            self.names = tuple(reader.schema.names)
+            self._types = dict(zip(self.names, reader.schema.types, strict=True)) | self._types
+        return iter(reader)
+
+    def _widened(self, problem: str) -> bool:
+        """Give the column that an error of the reader names the next wider type."""
+        pa = self._arrow
+        number = problem.partition("CSV column #")[2].partition(":")[0]
+        if not number.isdigit() or int(number) >= len(self.names):
+            return False
+        name = self.names[int(number)]
+        wider = [pa.null(), pa.int64(), pa.float64(), pa.string(), pa.binary()]
+        now = self._types[name]
+        at = wider.index(now) if now in wider else wider.index(pa.float64())
+        if at + 1 == len(wider):
+            return False
+        self._types[name] = wider[at + 1]
+        return True
+
+    def _skip(self, row: Any) -> str:
+        self.bad_lines += 1
+        return "skip"
+
+
+def _arrow(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such file", remedy="check the path")
     try:
-        import pyarrow as pa
-        import pyarrow.csv as pacsv
-        import pyarrow.parquet as pq
+        import pyarrow
     except ImportError as error:
         raise DataError(
             f"reading {path.suffix or 'tables'} needs pyarrow, which is not installed",
             remedy="pip install 'otel-ml[frames]'",
         ) from error
-    suffixes = [s.lower() for s in path.suffixes]
-    try:
-        table = pacsv.read_csv(path) if ".csv" in suffixes else pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]})",
-            remedy="give a parquet file, or a CSV file whose name ends in .csv or .csv.gz",
-        ) from error
-    return to_columns(table, where=str(path))
+    return pyarrow
 
 
-def _named(pairs: Iterable[tuple[str, NDArray[Any]]], where: str) -> dict[str, NDArray[Any]]:
-    data: dict[str, NDArray[Any]] = {}
-    for name, column in pairs:
-        if name in data:
-            raise _twice(name, where)
-        data[name] = column
-    return data
+def _is_csv(path: Path) -> bool:
+    return ".csv" in [suffix.lower() for suffix in path.suffixes]
 
 
-def _twice(name: str, where: str) -> DataError:
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    said = next(iter(str(error).splitlines()), type(error).__name__)
     return DataError(
-        f"{where}: more than one column is named {name!r}", remedy="give every column its own name"
+        f"{path}: cannot be read ({said})",
+        remedy="give a parquet file, or a CSV file whose name ends in .csv or .csv.gz",
     )
-
-
-def _column(values: object) -> NDArray[Any]:
-    if isinstance(values, np.ma.MaskedArray):
-        known: NDArray[Any] = values.data.astype(
-            np.float64 if values.dtype.kind in "fiub" else object
-        )
-        known[np.ma.getmaskarray(values)] = np.nan if known.dtype.kind == "f" else None
-        return known
-    if isinstance(values, np.ndarray):
-        return values if values.dtype.kind in "fiubmMO" else values.astype(object)
-    if isinstance(values, (list, tuple)):
-        if all(type(v) in (int, float) for v in values):
-            try:
-                return np.asarray(values, dtype=np.float64)
-            except OverflowError:  # an int too large for a float: counted as infinite
-                return numeric_values(_objects(values))[0]
-        return _objects(values)
-    if hasattr(values, "to_numpy"):
-        return _column(np.asarray(values.to_numpy()))
-    return _column(np.asarray(values))
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    out = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values):  # assigning all at once would unpack nested sequences
-        out[i] = value
-    return out
-
-
-def _from_array(
-    array: NDArray[Any], names: Sequence[str], where: str
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    if array.dtype.names:
-        for name in array.dtype.names:
-            yield name, _column(array[name])
-        return
-    if array.ndim == 1:
-        array = array.reshape(-1, 1)
-    if array.ndim != 2:
-        raise DataError(
-            f"{where}: an array of shape {array.shape} is no table", remedy="give a 2-D array"
-        )
-    if names and len(names) != array.shape[1]:
-        raise DataError(
-            f"{where}: {array.shape[1]} columns, {len(names)} names",
-            remedy="give the columns the reference was built with, in the same order",
-        )
-    for j in range(array.shape[1]):
-        yield (names[j] if names else f"f{j}"), _column(array[:, j])
-
-
-def _from_rows(
-    rows: Sequence[Any], names: Sequence[str], where: str
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    if rows and isinstance(rows[0], Mapping):
-        keys = dict.fromkeys(str(k) for row in rows for k in row)
-        for key in keys:
-            yield key, _column([row.get(key) for row in rows])
-        return
-    if rows and not isinstance(rows[0], (list, tuple, np.ndarray)):
-        rows = [[value] for value in rows]
-    width = len(rows[0]) if rows else 0
-    if any(len(row) != width for row in rows):
-        raise DataError(f"{where}: rows of different lengths", remedy="give rows of equal length")
-    if names and len(names) != width:
-        raise DataError(
-            f"{where}: {width} columns, {len(names)} names",
-            remedy="give the columns the reference was built with, in the same order",
-        )
-    for j in range(width):
-        yield (names[j] if names else f"f{j}"), _column([row[j] for row in rows])
 
 
 def _from_frame(frame: Any, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -241,7 +272,7 @@ def _from_frame(frame: Any, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
         names = [
             str(name) for name in getattr(frame, "column_names", getattr(frame, "columns", ()))
         ]
-        raise _twice(next((n for n in names if names.count(n) > 1), "?"), where) from error
+        raise named_twice(next((n for n in names if names.count(n) > 1), "?"), where) from error
     except TypeError as error:
         raise DataError(
             f"{where}: {type(frame).__name__} is no table",
@@ -250,31 +281,10 @@ def _from_frame(frame: Any, where: str) -> Iterator[tuple[str, NDArray[Any]]]:
     for name, series in columns:
         if series.dtype.is_numeric():
             whole = series if series.null_count() == 0 else series.cast(nw.Float64)
-            yield str(name), _column(whole.to_numpy())
+            yield str(name), one_column(whole.to_numpy())
         elif series.dtype in (nw.Datetime, nw.Duration, nw.Date):
-            yield str(name), _times(series.to_list())
+            yield str(name), epoch_seconds(series.to_list())
         elif series.dtype in (nw.Categorical, nw.Enum):  # levels are names even where they count
-            yield str(name), _objects([category_key(v) for v in series.to_list()])
+            yield str(name), objects([category_key(v) for v in series.to_list()])
         else:
-            yield str(name), _column(series.to_list())
-
-
-def _times(values: list[Any]) -> NDArray[Any]:
-    """Return dates, times and durations as seconds (since the Unix epoch); NaN where missing."""
-    import datetime as dt
-
-    seconds = np.full(len(values), np.nan)
-    for i, value in enumerate(values):
-        if type(value).__name__ in {
-            "NaTType",
-            "NAType",
-        }:  # pandas' are dates, or compare to neither
-            continue
-        if isinstance(value, dt.timedelta):
-            seconds[i] = value.total_seconds()
-        elif isinstance(value, dt.datetime):
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.timezone.utc)
-            seconds[i] = aware.timestamp()
-        elif isinstance(value, dt.date):
-            seconds[i] = (value - dt.date(1970, 1, 1)).days * 86_400.0
-    return seconds
+            yield str(name), one_column(series.to_list())

@@ -16,7 +16,7 @@ from otel_ml.errors import OtelMlError, ReferenceError
 
 __all__ = ["FORMAT", "checksum", "read", "reading", "write"]
 
-FORMAT: Final = "otel-ml/reference/1"
+FORMAT: Final = "otel-ml/reference/2"
 _MAX_BYTES: Final = 256 * 1024 * 1024
 
 

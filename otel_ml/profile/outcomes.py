@@ -118,17 +118,38 @@ class GroupLayout:
             Shape ``(groups, predicted, true)``, int64.
         """
         k = len(self.classes)
-        keep = (predicted >= 0) & (actual >= 0)
-        pair = (predicted[keep].astype(np.int64) * k + actual[keep]).astype(np.int64)
-        out = self.zeros().reshape(len(self.names), k * k)
-        out[0] = np.bincount(pair, minlength=k * k)
-        for g, codes, offset in zip(self.groups, groups, self.offsets, strict=True):
+        known = (predicted >= 0) & (actual >= 0)
+        pair = np.where(known, predicted.astype(np.int64) * k + actual, -1)
+        return self.tally(pair, k * k, groups).reshape(self.shape)
+
+    def tally(self, codes: IntArray, cells: int, groups: Sequence[NDArray[np.uint8]]) -> IntArray:
+        """Count rows by group and cell.
+
+        Parameters
+        ----------
+        codes
+            Cell of each row, shape ``(n,)``; rows with a negative one are left out.
+        cells
+            Number of cells.
+        groups
+            Group codes of each attribute, shape ``(n,)`` each.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(groups, cells)``, int64.
+        """
+        keep = codes >= 0
+        cell = codes[keep]
+        out = np.zeros((len(self.names), cells), dtype=np.int64)
+        out[0] = np.bincount(cell, minlength=cells)
+        for g, code, offset in zip(self.groups, groups, self.offsets, strict=True):
             width = len(g.labels)
-            code = codes[keep].astype(np.int64)
-            inside = code < width
-            flat = np.bincount(code[inside] * k * k + pair[inside], minlength=width * k * k)
-            out[offset : offset + width] = flat.reshape(width, k * k)
-        return out.reshape(self.shape)
+            held = code[keep].astype(np.int64)
+            inside = held < width
+            flat = np.bincount(held[inside] * cells + cell[inside], minlength=width * cells)
+            out[offset : offset + width] = flat.reshape(width, cells)
+        return out
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as plain JSON values."""

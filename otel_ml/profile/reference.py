@@ -17,23 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.profile import io
-from otel_ml.profile.cells import (
-    Cells,
-    NumericCells,
-    moments,
-)
-from otel_ml.profile.features import (
-    SCORE_BINS,
-    check_columns,
-    count_groups,
-    feature_cells,
-    prediction_cells,
-    sensitivities,
-)
-from otel_ml.profile.frames import Columns, to_columns
+from otel_ml.profile.build import Given, build_parts
+from otel_ml.profile.joint import Joint
 from otel_ml.profile.outcomes import GroupLayout
-from otel_ml.profile.outputs import PREDICTION, SCORE, read_outputs
+from otel_ml.profile.outputs import PREDICTION, SCORE
 from otel_ml.profile.profile import Layout, Profile
+from otel_ml.profile.season import Season
+from otel_ml.profile.tables import LabelTable
 from otel_ml.types import FloatArray, IntArray, Task
 
 __all__ = ["PREDICTION", "SCORE", "Reference"]
@@ -63,6 +53,19 @@ class Reference:
         Decision threshold on the score of a binary task.
     source
         ``data`` or ``traffic``.
+    joint
+        Frozen coefficients of what each feature is given the others, or None.
+    season
+        How laws depend on the hour and the day of the week, where that was seen to repeat.
+    designs
+        Design effect of each source: how many rows say as much as one independent row.
+    effects
+        Contribution of each cell of a feature to the score, learned from rows and scores.
+    repeats
+        Rows that were new, repeated one shortly before, or were sent again in their order long
+        after, shape ``(3,)``.
+    tables
+        Calibration, or errors and bias, of labelled rows.
     """
 
     model_name: str
@@ -75,6 +78,17 @@ class Reference:
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     threshold: float = 0.5
     source: str = "data"
+    joint: Joint | None = None
+    season: Season = field(default_factory=Season)
+    designs: Mapping[str, float] = field(default_factory=dict)
+    effects: Mapping[str, FloatArray] = field(default_factory=dict)
+    repeats: tuple[int, int, int] = (0, 0, 0)
+    tables: tuple[LabelTable, ...] = ()
+
+    @property
+    def label_layout(self) -> GroupLayout:
+        """Classes and groups by which labels are counted."""
+        return self.group_layout or GroupLayout((), ())
 
     @cached_property
     def sha256(self) -> str:
@@ -95,6 +109,12 @@ class Reference:
         """Return the reference rows of one source."""
         return self.profile.rows(name)
 
+    def design(self, name: str) -> float:
+        """Return the design effect of a source, of an unknown one the median of the others."""
+        if name in self.designs:
+            return self.designs[name]
+        return float(np.median(list(self.designs.values()))) if self.designs else 1.0
+
     @classmethod
     def build(
         cls,
@@ -104,6 +124,8 @@ class Reference:
         predictions: object = None,
         labels: object = None,
         slices: Mapping[str, Any] | None = None,
+        times: object = None,
+        clients: object = None,
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
         sensitive: Sequence[str] = (),
@@ -133,6 +155,11 @@ class Reference:
             True classes or values, shape ``(n,)``; without them there is no reference performance.
         slices
             Slicing columns that are not features, by name.
+        times
+            Event times, seconds since the Unix epoch, shape ``(n,)``. Without them the rows are
+            taken to be in the order of time, and no season is learned.
+        clients
+            Who asked, shape ``(n,)``.
         categorical, numeric
             Features to treat so; the rest is decided by type and number of distinct values.
         sensitive
@@ -167,47 +194,44 @@ class Reference:
         DataError
             If columns have different lengths, a named column is missing, or there are no rows.
         """
-        columns = to_columns(features, ignore=ignore)
-        if not columns.data:  # outputs alone can be watched, too
-            given = (v for v in (scores, predictions, labels) if v is not None)
-            columns = Columns(max((len(np.asarray(v)) for v in given), default=0), {})
-        extra = {str(k): np.asarray(v) for k, v in (slices or {}).items()}
-        check_columns(columns, extra, categorical, numeric, sensitive)
-        outputs = read_outputs(columns.n, scores, predictions, labels, task, positive, threshold)
-        sources: list[Cells] = [
-            feature_cells(name, column, name in set(categorical), name in set(numeric), min_group)
-            for name, column in columns.data.items()
-        ]
-        data = dict(columns.data)
-        if outputs.score is not None:
-            sources.append(NumericCells.build(SCORE, outputs.score, bins=SCORE_BINS))
-            data[SCORE] = outputs.score
-        if outputs.predictions is not None:
-            sources.append(prediction_cells(outputs, min_group))
-            data[PREDICTION] = outputs.predictions
-        layout = Layout(tuple(sources))
-        profile = Profile(layout)
-        for i, cells in enumerate(sources):
-            codes, values = cells.codes(data[cells.name])
-            profile.counts[i, : cells.size] = np.bincount(codes, minlength=cells.size)
-            if values is not None:
-                profile.moments[i] = moments(values)
-        layout_and_counts = count_groups(outputs, columns, extra, sensitive, sources, min_group)
-        if sensitivity is None and predict is not None:
-            sensitivity = sensitivities(columns.data, predict)
+        parts = build_parts(
+            features,
+            Given(
+                scores=scores,
+                predictions=predictions,
+                labels=labels,
+                slices=slices or {},
+                times=times,
+                clients=clients,
+                categorical=frozenset(categorical),
+                numeric=frozenset(numeric),
+                sensitive=tuple(sensitive),
+                ignore=tuple(ignore),
+                task=task,
+                positive=positive,
+                threshold=threshold,
+                predict=predict,
+                min_group=min_group,
+            ),
+        )
+        measured = parts.sensitivity if sensitivity is None else sensitivity
         return cls(
             model_name=model_name,
             model_version=model_version,
-            task=outputs.task,
-            features=tuple(columns.data),
-            profile=profile,
-            group_layout=layout_and_counts[0],
-            outcomes=layout_and_counts[1],
-            sensitivity={
-                k: float(v) for k, v in (sensitivity or {}).items() if np.isfinite(float(v))
-            },
+            task=parts.task,
+            features=parts.features,
+            profile=parts.profile,
+            group_layout=parts.group_layout,
+            outcomes=parts.outcomes,
+            sensitivity={k: float(v) for k, v in measured.items() if np.isfinite(float(v))},
             threshold=threshold,
             source=source,
+            joint=parts.joint,
+            season=parts.season,
+            designs=parts.designs,
+            effects=parts.effects,
+            repeats=parts.repeats,
+            tables=parts.tables,
         )
 
     def save(self, path: str | Path) -> None:
@@ -238,6 +262,12 @@ class Reference:
             "groups": None if self.group_layout is None else self.group_layout.to_json(),
             "outcomes": None if self.outcomes is None else self.outcomes.tolist(),
             "sensitivity": dict(sorted(self.sensitivity.items())),
+            "joint": None if self.joint is None else self.joint.to_json(),
+            "season": self.season.to_json(),
+            "designs": dict(sorted(self.designs.items())),
+            "effects": {k: v.tolist() for k, v in sorted(self.effects.items())},
+            "repeats": list(self.repeats),
+            "tables": [table.to_json() for table in self.tables],
         }
 
     @classmethod
@@ -260,4 +290,10 @@ class Reference:
                 sensitivity={str(k): float(v) for k, v in data["sensitivity"].items()},
                 threshold=float(data["threshold"]),
                 source=str(data["source"]),
+                joint=None if data["joint"] is None else Joint.from_json(data["joint"]),
+                season=Season.from_json(data["season"]),
+                designs={str(k): float(v) for k, v in data["designs"].items()},
+                effects={str(k): np.array(v, dtype=np.float64) for k, v in data["effects"].items()},
+                repeats=(int(data["repeats"][0]), int(data["repeats"][1]), int(data["repeats"][2])),
+                tables=tuple(LabelTable.from_json(item) for item in data["tables"]),
             )
