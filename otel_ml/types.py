@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_ml.stream import FloatArray, IntArray, Stream, StreamClock
+
 __all__ = [
     "AttributeValue",
     "Batch",
@@ -26,12 +28,9 @@ __all__ = [
     "Task",
 ]
 
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
 AttributeValue: TypeAlias = str | bool | int | float
 Task: TypeAlias = Literal["binary", "multiclass", "regression"]
 Severity: TypeAlias = Literal["critical", "warning", "info"]
-StreamClock: TypeAlias = Literal["rows", "labels", "calls"]
 
 
 class ModelKey(NamedTuple):
@@ -280,73 +279,6 @@ class Event:
     body: str | None = None
     trace_id: int = 0
     span_id: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """One question about one target, asked of the counts of one source.
-
-    Parameters
-    ----------
-    monitor
-        Name of the monitor, such as ``input_drift``.
-    family
-        Family whose share of the budget it draws on.
-    target
-        What it is about: a feature, ``group=value``, ``score``, …
-    source
-        Name of the counted source.
-    clock
-        Whether its counts come with rows, labels or calls.
-    law
-        Reference law over the source's cells, shape ``(cells,)``; zero on cells it ignores.
-    logs
-        Log e-value of one row per alternative and cell, shape ``(K, cells)``; zero on cells the
-        stream ignores.
-    cells
-        Names of the source's cells.
-    defect
-        Which data defect it counts (``missing``, ``unseen``, …), or "".
-    yes
-        Cells that answer yes where the question is about a rate, shape ``(cells,)``; None where it
-        is about a change of any shape.
-    """
-
-    monitor: str
-    family: str
-    target: str
-    source: str
-    clock: StreamClock
-    law: FloatArray
-    logs: FloatArray
-    cells: tuple[str, ...]
-    defect: str = ""
-    yes: NDArray[np.bool_] | None = None
-
-    def asked(self, counts: NDArray[Any]) -> FloatArray:
-        """Return counts, or a law, over the answers of the stream's question.
-
-        Parameters
-        ----------
-        counts
-            Counts per cell of the source, shape ``(…, cells)`` or wider.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape ``(…, 2)``, no and yes, for a question about a rate; else ``(…, used cells)``.
-        """
-        used = self.law > 0
-        held = counts[..., : len(self.law)].astype(np.float64)
-        if self.yes is None:
-            return np.asarray(held[..., used])
-        yes = held[..., self.yes & used].sum(axis=-1)
-        return np.stack([held[..., used].sum(axis=-1) - yes, yes], axis=-1)
-
-    @property
-    def key(self) -> str:
-        """Identity of the stream within its model."""
-        return f"{self.monitor}:{self.target}" + (f":{self.defect}" if self.defect else "")
 
 
 SEVERITY_NUMBER: Final[Mapping[Severity, int]] = {"info": 9, "warning": 13, "critical": 17}

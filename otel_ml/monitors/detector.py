@@ -2,9 +2,12 @@
 
 Per alternative a Shiryaev-Roberts sum ``M <- (M + w)·exp(sum of counts times log e-values)``, where
 w is 1 for a whole evaluation: under no change its mean grows by at most w. A stream's evidence is
-the mean over its alternatives; the model's is the weighted mean over streams, so it is an
+the weighted mean over its alternatives; the model's is the weighted mean over streams, so it is an
 e-detector as well, under any dependence between them: crossing A takes at least A evaluations on
 average.
+
+Log e-values are divided by the design effect of the source: rows that repeat one another count as
+one. What a row is worth depends on the hour: its law is that of the reference at that time.
 
 References: Shiryaev 1963; Roberts 1966; Pollak 1985; Shin, Ramdas, Rinaldo 2023.
 """
@@ -17,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from otel_ml.errors import StateError
+from otel_ml.monitors.learned import HALF_LIVES, Learned
+from otel_ml.monitors.nulls import Nulls, Seasonal, no_season
 from otel_ml.monitors.weights import FAMILY_WEIGHTS
 from otel_ml.stats.special import log_sum_exp
 from otel_ml.types import FloatArray, IntArray, Stream
@@ -35,47 +40,69 @@ class Detector:
         Position of each source in the rows of the count matrix.
     width
         Number of columns of the count matrix.
+    season
+        Log effect of a time slot on the law of a source, None where there is none.
     """
 
-    def __init__(self, streams: Sequence[Stream], sources: Mapping[str, int], width: int) -> None:
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        sources: Mapping[str, int],
+        width: int,
+        season: Seasonal = no_season,
+    ) -> None:
         self.streams = tuple(streams)
-        lengths = [len(s.logs) for s in self.streams]
-        self._stream_of = np.repeat(np.arange(len(self.streams)), lengths)
-        self._source_of = np.array(
-            [
-                sources[s.source]
-                for s, k in zip(self.streams, lengths, strict=True)
-                for _ in range(k)
-            ],
-            dtype=np.int64,
-        )
-        self._logs = np.zeros((len(self._stream_of), width))
-        at = 0
-        for stream, k in zip(self.streams, lengths, strict=True):
-            self._logs[at : at + k, : stream.logs.shape[1]] = stream.logs
-            at += k
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
-        self._lengths = np.array(lengths, dtype=np.int64)
-        self._asked = np.zeros((len(self.streams), width), dtype=np.int64)
+        self.width = width
+        self.nulls = Nulls(self.streams, width, season)
+        shaped = [i for i, s in enumerate(self.streams) if s.shape_weight > 0]
+        self.learned = Learned([self.streams[i] for i in shaped], width)
+        self._source_of = np.array([sources[s.source] for s in self.streams], dtype=np.int64)
+        self._shaped = np.array(shaped, dtype=np.int64)
+        fixed = np.array([len(s.scores) for s in self.streams], dtype=np.int64)
+        extra = np.zeros(len(self.streams), dtype=np.int64)
+        extra[self._shaped] = len(HALF_LIVES)
+        self._lengths = fixed + extra
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._stream_of = np.repeat(np.arange(len(self.streams)), self._lengths)
+        total = int(self._lengths.sum())
+        is_fixed = np.arange(total) - self._starts[self._stream_of] < fixed[self._stream_of]
+        self._fixed, self._free = np.flatnonzero(is_fixed), np.flatnonzero(~is_fixed)
+        weights = np.ones(total)
+        for s, at, k in zip(
+            self.streams, self._starts.tolist(), self._lengths.tolist(), strict=True
+        ):
+            free = s.shape_weight / len(HALF_LIVES)
+            weights[at : at + k] = [*s.weights.tolist(), *[free] * (k - len(s.weights))]
+        self._log_shares = np.log(weights)
+        self._design = np.array([s.design for s in self.streams])
+        self._asked = np.zeros((len(self.streams), width))
         for i, stream in enumerate(self.streams):
             self._asked[i, : len(stream.law)] = stream.law > 0
-        self.level = np.full(len(self._stream_of), -np.inf)
-        self.since = np.zeros(len(self._stream_of), dtype=np.int64)
+        self.level = np.full(total, -np.inf)
+        self.since = np.zeros(total, dtype=np.int64)
         self.muted = np.zeros(len(self.streams), dtype=bool)
         self.log_weights = np.log(self._weights())
         self.evaluations = 0
 
     def _weights(self) -> FloatArray:
-        members: dict[str, int] = {}
+        members: dict[str, float] = {}
         for stream in self.streams:
-            members[stream.family] = members.get(stream.family, 0) + 1
+            members[stream.family] = members.get(stream.family, 0.0) + stream.share
         # families without a stream give their share to the others
         total = sum(FAMILY_WEIGHTS[family] for family in members)
         return np.array(
-            [FAMILY_WEIGHTS[s.family] / total / members[s.family] for s in self.streams]
+            [FAMILY_WEIGHTS[s.family] / total * s.share / members[s.family] for s in self.streams]
         )
 
-    def update(self, counts: IntArray, row: int, weight: float = 1.0) -> None:
+    def update(
+        self,
+        counts: IntArray,
+        row: int,
+        weight: float = 1.0,
+        *,
+        slots: Mapping[int, float] | None = None,
+        design: FloatArray | None = None,
+    ) -> None:
         """Take the counts of one evaluation.
 
         Parameters
@@ -87,28 +114,44 @@ class Detector:
         weight
             How much of an evaluation it is, above 0: the mean of every sum grows by at most this
             much under no change.
+        slots
+            Share of the rows by time slot (hour + 24·weekday); None where times are not known.
+        design
+            Design effect of each source as seen in production, shape ``(sources,)``; the larger of
+            it and that of the reference counts.
         """
         self.evaluations += 1
         if not len(self.level):
             return
+        seen = counts[self._source_of] * self._asked
+        rows = seen.sum(axis=1)
+        damped = self._design
+        if design is not None:
+            damped = np.maximum(damped, design[self._source_of])
+        step = np.zeros(len(self.level))
+        of = self._stream_of[self._fixed]
+        step[self._fixed] = self.nulls.gains(seen, rows, slots or {}) / damped[of]
+        if len(self._shaped):
+            part = self._shaped
+            laws = self.nulls.laws(slots or {})[part]
+            step[self._free] = self.learned.gains(seen[part], rows[part], laws, damped[part])
         start = float(np.log(weight))
         # a stream nothing was counted for was not asked: its sum must not grow by waiting
-        heard = np.einsum("sc,sc->s", self._asked, counts[self._source_of[self._starts]]) > 0
-        asked = heard[self._stream_of]
+        asked = (rows > 0)[self._stream_of]
         fresh = asked & (self.level < start)  # the sum restarts: the past weighs less than now
         self.since[fresh] = row
-        step = np.einsum("kc,kc->k", self._logs, counts[self._source_of].astype(np.float64))
         self.level = np.where(asked, np.logaddexp(self.level, start) + step, self.level)
 
     def evidence(self) -> FloatArray:
         """Return each stream's evidence, natural log, shape ``(streams,)``."""
         if not len(self.level):
             return np.full(len(self.streams), -np.inf)
-        peak = np.maximum.reduceat(self.level, self._starts)
+        shared = self.level + self._log_shares
+        peak = np.maximum.reduceat(shared, self._starts)
         safe = np.where(np.isfinite(peak), peak, 0.0)
-        total = np.add.reduceat(np.exp(self.level - safe[self._stream_of]), self._starts)
+        total = np.add.reduceat(np.exp(shared - safe[self._stream_of]), self._starts)
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log(total) + safe - np.log(self._lengths))
+            return np.asarray(np.log(total) + safe)
 
     def shares(self) -> FloatArray:
         """Return each stream's weighted evidence, natural log; minus infinity while muted."""
@@ -126,18 +169,21 @@ class Detector:
 
     def reset(self, streams: Sequence[int], row: int) -> None:
         """Re-arm streams: their evidence starts again from nothing."""
-        chosen = np.isin(self._stream_of, np.asarray(streams, dtype=np.int64))
+        named = np.asarray(streams, dtype=np.int64)
+        chosen = np.isin(self._stream_of, named)
         self.level[chosen] = -np.inf
         self.since[chosen] = row
+        self.learned.reset(np.flatnonzero(np.isin(self._shaped, named)))
 
     def extended(self, stream: Stream, sources: Mapping[str, int], row: int) -> Detector:
         """Return a detector that also watches `stream`, from `row` on."""
-        other = Detector((*self.streams, stream), sources, self._logs.shape[1])
+        other = Detector((*self.streams, stream), sources, self.width, self.nulls.season)
         held = len(self.level)
         other.level[:held], other.since[:held] = self.level, self.since
         other.since[held:] = row
         other.muted[: len(self.muted)] = self.muted
         other.evaluations = self.evaluations
+        other.learned.take(self.learned)
         return other
 
     def to_json(self) -> dict[str, Any]:
@@ -152,6 +198,7 @@ class Detector:
                 }
                 for i, (s, a, b) in enumerate(self._spans())
             },
+            "learned": self.learned.to_json(),
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -173,6 +220,7 @@ class Detector:
             self.level[a:b] = [-np.inf if v is None else v for v in held["level"]]
             self.since[a:b] = held["since"]
             self.muted[i] = held["muted"]
+        self.learned.restore(data["learned"])
 
     def _spans(self) -> list[tuple[Stream, int, int]]:
         return [

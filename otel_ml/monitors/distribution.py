@@ -8,14 +8,42 @@ mean never exceeds the number of evaluations.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
-from otel_ml.monitors.evidence import increments, location_spread, smoothed, spikes, tolerance
-from otel_ml.profile import PREDICTION, SCORE, CategoryCells, Cells, NumericCells, Reference
-from otel_ml.types import IntArray, Stream
+from otel_ml.monitors.evidence import (
+    Bets,
+    category_bets,
+    joined,
+    location_bets,
+    smoothed,
+    spread_bets,
+    tolerance,
+)
+from otel_ml.profile import (
+    CLIENTS,
+    DISTANCE,
+    PREDICTION,
+    RESIDUAL,
+    SCORE,
+    SCORE_OF,
+    CategoryCells,
+    Cells,
+    NumericCells,
+    Reference,
+)
+from otel_ml.types import FloatArray, IntArray, Stream
 
-__all__ = ["input_drift", "output_drift"]
+__all__ = ["asked", "client_drift", "input_drift", "joint_drift", "output_drift"]
+
+# shares of a stream's evidence; the rest goes to changes of any shape
+_LOCATION: Final = 0.55
+_SPREAD: Final = 0.25
+_CATEGORIES: Final = 0.7
+_JOINT_SHARE: Final = 0.4  # a residual asks the same feature again, with more error of its own
+_GROUP_SHARE: Final = 0.5
+_DEPENDENT_CLIENTS: Final = 10.0  # clients that come in long runs say nothing about drift
 
 
 def input_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
@@ -29,39 +57,97 @@ def input_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
         Total variation below which drift never alarms.
     """
     for name in reference.features:
-        stream = _stream(reference, name, "input_drift", "inputs", min_effect)
-        if stream is not None:
-            yield stream
+        yield from _stream(reference, name, "input_drift", "inputs", name, min_effect)
+
+
+def joint_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
+    """Yield one stream per residual of a feature given the others, and one for the distance.
+
+    They see what no single feature shows: values that no longer belong together.
+    """
+    for name in reference.layout.index:
+        if name.startswith(RESIDUAL):
+            target = name.removeprefix(RESIDUAL)
+        elif name == DISTANCE:
+            target = DISTANCE
+        else:
+            continue
+        yield from _stream(
+            reference, name, "joint_drift", "inputs", target, min_effect, _JOINT_SHARE
+        )
 
 
 def output_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
-    """Yield a stream for the score and one for the predictions, where the reference has them."""
+    """Yield streams for the score, the score within each group, and the predictions."""
     for name, monitor in ((SCORE, "score_drift"), (PREDICTION, "prediction_drift")):
         if name in reference.layout.index:
-            stream = _stream(reference, name, monitor, "outputs", min_effect)
-            if stream is not None:
-                yield stream
+            yield from _stream(reference, name, monitor, "outputs", name, min_effect)
+    groups = [name for name in reference.layout.index if name.startswith(SCORE_OF)]
+    for name in groups:
+        target = name.removeprefix(SCORE_OF)
+        share = _GROUP_SHARE / len(groups)
+        yield from _stream(reference, name, "score_drift", "outputs", target, min_effect, share)
+
+
+def client_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
+    """Yield a stream for who asks, unless clients come in runs too long to say anything."""
+    if CLIENTS in reference.layout.index and reference.design(CLIENTS) <= _DEPENDENT_CLIENTS:
+        yield from _stream(reference, CLIENTS, "client_drift", "security", CLIENTS, min_effect)
 
 
 def _stream(
-    reference: Reference, name: str, monitor: str, family: str, min_effect: float
-) -> Stream | None:
+    reference: Reference,
+    name: str,
+    monitor: str,
+    family: str,
+    target: str,
+    min_effect: float,
+    share: float = 1.0,
+) -> Iterator[Stream]:
     cells: Cells = reference.layout.sources[reference.layout.index[name]]
     counts = reference.profile.of(name)
     valid = asked(cells, counts)
-    rows = int(counts[valid].sum())
+    design = reference.design(name)
+    rows = float(counts[valid].sum()) / design
     if rows == 0 or len(valid) < 2:
-        return None
-    p = smoothed(counts[valid])
-    laws = spikes(p)
+        return
+    p = smoothed(counts[valid], design)
     if isinstance(cells, NumericCells):
-        laws = np.concatenate([location_spread(p), laws])
-    found = increments(p, laws, tolerance(p, rows, min_effect))
-    logs = np.zeros((len(found), cells.size))
-    logs[:, valid] = found
-    law = np.zeros(cells.size)
-    law[valid] = p
-    return Stream(monitor, family, name, name, "rows", law, logs, cells.labels)
+        parts = [
+            (location_bets(p, rows, min_effect), _LOCATION),
+            (spread_bets(p, rows, min_effect), _SPREAD),
+        ]
+    else:
+        parts = [(category_bets(p, counts[valid], rows, min_effect), _CATEGORIES)]
+    bets, weights = weighted(parts, len(p))
+    yield Stream(
+        monitor,
+        family,
+        target,
+        name,
+        "rows",
+        spread_over(p, valid, cells.size),
+        spread_over(bets.scores, valid, cells.size),
+        spread_over(bets.ends, valid, cells.size),
+        weights,
+        cells.labels,
+        radius=tolerance(p, rows, max(min_effect, 1e-6)),
+        design=design,
+        share=share,
+    )
+
+
+def weighted(parts: list[tuple[Bets, float]], cells: int) -> tuple[Bets, FloatArray]:
+    """Return all bets, and the weight of each: those of a part share the part's weight."""
+    weights = [np.full(len(b.scores), w / max(len(b.scores), 1)) for b, w in parts]
+    return joined([b for b, _ in parts], cells), np.concatenate(weights)
+
+
+def spread_over(values: FloatArray, where: IntArray, size: int) -> FloatArray:
+    """Return values of some cells over all cells of the source, zero elsewhere."""
+    out = np.zeros((*values.shape[:-1], size))
+    out[..., where] = values
+    return out
 
 
 def asked(cells: Cells, counts: IntArray) -> IntArray:

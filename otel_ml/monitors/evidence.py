@@ -1,159 +1,187 @@
-"""A reference law and a tolerance in, per-row evidence increments out.
+"""A reference law and an effect floor in, alternatives worth betting on out.
 
-Every alternative *q* to the reference law *p* gives each cell a likelihood ratio ``q/p``. The null
-is not *p* alone but every law within total variation ``eps`` of it: drift too small to matter must
-not alarm however long it lasts. For that null the ratio is clipped (Huber's least favourable pair)
-and divided by its largest mean over the ball,
+Every alternative is a pair of log tilts of the reference law *p*: `ends` leads to the end of the
+null nearest to it, ``r ∝ p·exp(end)``, and `scores` from there to the alternative,
+``q ∝ r·exp(score)``. The e-value of a row in cell *j* is ``exp(score_j) / E_r[exp(score)]``. The
+null is not *p* alone: it reaches as far as the effect floor, since drift too small to matter must
+not alarm however long it lasts, and as far as the reference may be wrong about *p*. Along a tilt
+the likelihood ratio is monotone, so the mean of the e-value is at most one under *p* and every tilt
+up to the end. Written as tilts, the same bets hold against the law of any hour of the day: only the
+mean in the denominator changes.
 
-    e(j) = clip(q_j/p_j, a, b) / (E_p[clip] + eps·(max clip - min clip)),
-
-so that ``E[e] <= 1`` under every law of the ball, whatever came before: an e-value per row, and a
-product of them over rows is one as well. The clips are those that grow fastest under *q*.
-
-References: Huber, "A robust version of the probability ratio test", 1965; Grünwald, de Heide,
-Koolen, "Safe testing", 2024; Shin, Ramdas, Rinaldo, "E-detectors", 2023.
+References: Grünwald, de Heide, Koolen, "Safe testing", 2024; Larsson, Ramdas, Ruf, "The numeraire
+e-variable and reverse information projection", 2024; Shin, Ramdas, Rinaldo, "E-detectors", 2023.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = [
-    "increments",
-    "location_spread",
-    "rate_increments",
+    "Bets",
+    "category_bets",
+    "joined",
+    "location_bets",
+    "lower_rate",
+    "rate_bets",
     "smoothed",
-    "spikes",
+    "spread_bets",
     "tolerance",
     "upper_rate",
 ]
 
-LOCATION_TILTS: Final = (0.3, 0.6, 1.2, 2.4)
-SPREAD_TILTS: Final = (0.25, 0.6)
-SPIKES: Final = (0.1, 0.3, 0.8)
-RATE_STEPS: Final = (0.01, 0.03, 0.1, 0.3, 0.7)
-_MIN_RATIO: Final = 1e-12  # a cell an alternative rules out must not end a sum for ever
+# each size serves shifts of half to twice itself; larger shifts are found within one evaluation
+LOCATION_TILTS: Final = (0.15, 0.3, 0.6, 1.2)
+SPREAD_TILTS: Final = (0.25, 0.5)
+RISES: Final = (0.03, 0.1, 0.3)
+FALLS: Final = (0.6, 0.2)
+UNSURE: Final = 1.5  # standard errors by which the reference may be wrong
+_MARGIN: Final = 0.07  # an alternative nearer to the null's end gains too little to be worth a bet
+_FAR: Final = 3.0  # normal scores beyond are those of a handful of reference rows
 _MAX_RATE: Final = 0.98
-_MIN_GROWTH: Final = 1e-4  # alternatives that cannot gain on the null are left out
+_TINY: Final = 1e-9
 
 
-def smoothed(counts: IntArray) -> FloatArray:
-    """Return the posterior predictive law of counts under a Jeffreys prior, shape ``(B,)``."""
-    counts = np.asarray(counts, dtype=np.float64)
-    return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
+class Bets(NamedTuple):
+    """Alternatives: `scores` and `ends`, shape ``(K, cells)`` each."""
+
+    scores: FloatArray
+    ends: FloatArray
 
 
-def tolerance(p: FloatArray, rows: int, floor: float) -> float:
-    """Return the radius of the null: the effect floor plus the reference's own sampling error.
+def smoothed(counts: IntArray, design: float = 1.0) -> FloatArray:
+    """Return the posterior predictive law of counts under a Jeffreys prior, shape ``(B,)``.
+
+    Parameters
+    ----------
+    counts
+        Rows per cell, shape ``(B,)``.
+    design
+        How many rows say as much as one independent row.
+    """
+    rows = np.asarray(counts, dtype=np.float64) / design
+    return np.asarray((rows + 0.5) / (rows.sum() + 0.5 * len(rows)))
+
+
+def tolerance(p: FloatArray, rows: float, floor: float) -> float:
+    """Return the total variation within which the law may lie: the effect floor and the error.
 
     Parameters
     ----------
     p
         Reference law, shape ``(B,)``.
     rows
-        Reference rows.
+        Reference rows that say something of their own.
     floor
         Total variation too small to matter.
 
     Returns
     -------
     float
-        Total variation: the floor plus the mean distance of an empirical law of `rows` rows
-        from its own, ``½ Σ sqrt(2 p (1 - p) / (π rows))``.
+        The floor plus the mean distance of an empirical law of `rows` rows from its own,
+        ``½ Σ sqrt(2 p (1 - p) / (π rows))``.
     """
-    error = 0.5 * float(np.sqrt(2 * p * (1 - p) / (np.pi * max(rows, 1))).sum())
+    error = 0.5 * float(np.sqrt(2 * p * (1 - p) / (np.pi * max(rows, 1.0))).sum())
     return min(floor + error, 0.9)
 
 
-def location_spread(p: FloatArray) -> FloatArray:
-    """Return alternatives for ordered cells: tilts of location and spread in normal scores.
-
-    Parameters
-    ----------
-    p
-        Reference law over ordered cells, shape ``(B,)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Laws, shape ``(K, B)``.
-    """
+def normal_scores(p: FloatArray) -> FloatArray:
+    """Return the normal score of each ordered cell: mean 0 and variance 1 under `p`."""
     middle = np.cumsum(p) - p / 2
     normal = NormalDist()
     z = np.array([normal.inv_cdf(min(max(m, 1e-9), 1 - 1e-9)) for m in middle.tolist()])
-    logs = [sign * t * z for t in LOCATION_TILTS for sign in (1, -1)]
-    logs += [sign * t * (np.square(z) - 1) for t in SPREAD_TILTS for sign in (1, -1)]
-    tilted = np.exp(np.clip(np.array(logs), -50, 50)) * p
-    return np.asarray(tilted / tilted.sum(axis=1, keepdims=True))
+    return _standard(np.clip(z, -_FAR, _FAR), p)
 
 
-def spikes(p: FloatArray) -> FloatArray:
-    """Return alternatives of any shape: a share of the rows moves into one cell, or leaves it.
+def location_bets(p: FloatArray, rows: float, floor: float) -> Bets:
+    """Return tilts of location over ordered cells.
 
     Parameters
     ----------
     p
         Reference law, shape ``(B,)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Laws, shape ``(K, B)``.
+    rows
+        Reference rows that say something of their own.
+    floor
+        Total variation too small to matter.
     """
-    eye = np.eye(len(p))
-    moved = [(1 - w) * p + w * eye for w in SPIKES]
-    emptied = np.where(eye > 0, 0.1 * p, p)
-    moved.append(emptied / emptied.sum(axis=1, keepdims=True))
-    return np.concatenate(moved)
+    return _tilts(p, normal_scores(p), LOCATION_TILTS, rows, floor)
 
 
-def increments(p: FloatArray, alternatives: FloatArray, eps: float) -> FloatArray:
-    """Return log e-values per cell of each alternative against the ball of radius `eps`.
+def spread_bets(p: FloatArray, rows: float, floor: float) -> Bets:
+    """Return tilts of spread over ordered cells; parameters as of `location_bets`."""
+    return _tilts(p, _standard(np.square(normal_scores(p)), p), SPREAD_TILTS, rows, floor)
+
+
+def category_bets(p: FloatArray, counts: IntArray, rows: float, floor: float) -> Bets:
+    """Return, for each cell, that its share rises or falls.
 
     Parameters
     ----------
     p
         Reference law, shape ``(B,)``.
-    alternatives
-        Laws, shape ``(K, B)``.
-    eps
-        Radius of the null, total variation.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(K', B)`` with ``K' <= K``: alternatives inside the ball gain nothing and are
-        left out.
-
-    Notes
-    -----
-    For any law *r* with ``TV(r, p) <= eps``, ``sum_j r_j exp(out_kj) <= 1``: moving mass ``eps``
-    raises the mean of the clipped ratio by at most ``eps`` times its range.
+    counts
+        Reference rows per cell, shape ``(B,)``.
+    rows
+        Reference rows that say something of their own.
+    floor
+        Total variation too small to matter.
     """
-    ratio = alternatives / p
-    best_gain = np.full(len(alternatives), -np.inf)
-    best = np.zeros_like(ratio)
-    ordered = np.sort(ratio, axis=1)
-    b = ratio.shape[1]
-    lows, highs = ordered[:, : max(b // 2, 1)], ordered[:, b // 2 :]
-    for i in range(lows.shape[1]):
-        for j in range(highs.shape[1]):
-            clipped = np.maximum(np.clip(ratio, lows[:, [i]], highs[:, [j]]), _MIN_RATIO)
-            spread = clipped.max(axis=1) - clipped.min(axis=1)
-            top = (clipped * p).sum(axis=1) + eps * spread
-            logs = np.log(clipped / top[:, None])
-            gain = (alternatives * logs).sum(axis=1)
-            better = gain > best_gain
-            best_gain[better], best[better] = gain[better], logs[better]
-    return best[best_gain > _MIN_GROWTH]
+    scale = rows / max(float(counts.sum()), 1.0)
+    bets = []
+    for j, count in enumerate(counts.tolist()):
+        yes = np.arange(len(p)) == j
+        # of many cells and few rows the predictive law is flatter than the interval
+        top = max(upper_rate(count * scale, rows, floor, z=UNSURE), float(p[j]))
+        bottom = min(lower_rate(count * scale, rows, floor, z=UNSURE), float(p[j]))
+        bets.append(rate_bets(p, yes, top, [top + rise for rise in RISES]))
+        bets.append(rate_bets(p, yes, bottom, [bottom * fall for fall in FALLS]))
+    return joined(bets, len(p))
 
 
-def upper_rate(events: int, rows: int, slack: float, z: float = 1.0) -> float:
+def rate_bets(p: FloatArray, yes: NDArray[np.bool_], end: float, rates: Sequence[float]) -> Bets:
+    """Return that the share of some cells is one of `rates` rather than up to `end`.
+
+    Parameters
+    ----------
+    p
+        Reference law, shape ``(B,)``.
+    yes
+        The cells, shape ``(B,)``.
+    end
+        End of the null on the side of the rates.
+    rates
+        Alternatives; those too near the end, and impossible ones, are left out.
+    """
+    base = _logit(float(p[yes].sum()) / max(float(p.sum()), _TINY))
+    kept = [q for q in rates if _TINY < q <= _MAX_RATE and abs(q - end) > _TINY]
+    if not _TINY < end < _MAX_RATE or not yes.any() or yes[p > 0].all():
+        kept = []
+    shape = (len(kept), len(p))
+    scores, ends = np.zeros(shape), np.zeros(shape)
+    for k, q in enumerate(kept):
+        scores[k, yes] = _logit(q) - _logit(end)
+        ends[k, yes] = _logit(end) - base
+    return Bets(scores, ends)
+
+
+def joined(bets: Sequence[Bets], cells: int) -> Bets:
+    """Return all bets in one."""
+    empty = np.zeros((0, cells))
+    return Bets(
+        np.concatenate([empty, *(b.scores for b in bets)]),
+        np.concatenate([empty, *(b.ends for b in bets)]),
+    )
+
+
+def upper_rate(events: float, rows: float, slack: float, z: float = 1.0) -> float:
     """Return the upper end of a one-sided null for a rate.
 
     The rule of succession when nothing was seen, else the upper Wilson bound at `z` standard
@@ -161,28 +189,49 @@ def upper_rate(events: int, rows: int, slack: float, z: float = 1.0) -> float:
     """
     if rows <= 0:
         return min(0.5 + slack, 1.0)
-    rate = events / rows
-    centre = (rate + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * ((rate * (1 - rate) + z * z / (4 * rows)) / rows) ** 0.5
+    centre, half = _wilson(events, rows, z)
     return float(min(max(centre + half, (events + 1) / (rows + 2)) + slack, 1.0))
 
 
-def rate_increments(p1: float) -> FloatArray:
-    """Return log e-values of *no* and *yes* against the null that the rate is at most `p1`.
+def lower_rate(events: float, rows: float, slack: float, z: float = 1.0) -> float:
+    """Return the lower end of a one-sided null for a rate: as `upper_rate`, downwards."""
+    if rows <= 0:
+        return 0.0
+    centre, half = _wilson(events, rows, z)
+    return float(max(centre - half - slack, 0.0))
 
-    Parameters
-    ----------
-    p1
-        Upper end of the null.
 
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(K, 2)``: alternatives p1 + 0.01, 0.03, 0.1, …. For a rate ``r <= p1`` the mean of
-        ``exp`` is at most one, since the ratio increases in *yes*. None above 0.98: what is nearly
-        always so cannot become more frequent.
+def _wilson(events: float, rows: float, z: float) -> tuple[float, float]:
+    rate = events / rows
+    centre = (rate + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * ((rate * (1 - rate) + z * z / (4 * rows)) / rows) ** 0.5
+    return centre, half
+
+
+def _tilts(
+    p: FloatArray, score: FloatArray, sizes: Sequence[float], rows: float, floor: float
+) -> Bets:
+    """Return tilts along a standardised score, both ways.
+
+    A tilt by δ moves the law by about ``δ·E|score|/2`` in total variation, which turns the floor
+    into a tilt; the mean of the score is known up to ``1/sqrt(rows)``.
     """
-    if p1 > _MAX_RATE:
-        return np.empty((0, 2))
-    rates = np.array([p1 + d for d in RATE_STEPS if p1 + d < 0.995])
-    return np.log(np.stack([(1 - rates) / (1 - p1), rates / p1], axis=1))
+    absolute = float((p * np.abs(score)).sum())
+    if absolute < _TINY:
+        return joined((), len(p))
+    end = 2 * floor / absolute + UNSURE / max(rows, 1.0) ** 0.5
+    kept = [t for t in sizes if t >= end + _MARGIN]
+    signed = np.array([sign * t for t in kept for sign in (1, -1)])
+    sign = np.sign(signed)
+    return Bets(np.outer(signed - sign * end, score), np.outer(sign * end, score))
+
+
+def _standard(score: FloatArray, p: FloatArray) -> FloatArray:
+    centred = score - (p * score).sum()
+    sd = float(np.sqrt((p * np.square(centred)).sum()))
+    return np.asarray(centred / sd if sd > _TINY else np.zeros_like(centred))
+
+
+def _logit(rate: float) -> float:
+    held = min(max(rate, _TINY), 1 - _TINY)
+    return float(np.log(held) - np.log1p(-held))

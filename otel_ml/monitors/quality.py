@@ -11,13 +11,17 @@ from typing import Final
 
 import numpy as np
 
-from otel_ml.monitors.evidence import rate_increments, smoothed, upper_rate
+from otel_ml.monitors.evidence import rate_bets, smoothed, upper_rate
 from otel_ml.profile import CategoryCells, NumericCells, Reference
 from otel_ml.types import Stream
 
 __all__ = ["data_quality"]
 
-_SLACK: Final = 0.01  # one row in a hundred more than before is not worth an incident
+_SLACK: Final = 0.1  # of the effect floor: a defect matters sooner than a shift of the law
+_RATES: Final = (0.01, 0.03, 0.1, 0.4)
+# how often each is what broke; shares of the family's budget, not thresholds
+_SHARES: Final = {"missing": 1.0, "unseen": 1.0, "out_of_range": 0.5, "not_a_number": 0.5}
+_RARE_DEFECT: Final = 0.25
 _NUMERIC: Final = {
     "missing": ("missing",),
     "out_of_range": ("below_range", "above_range"),
@@ -35,9 +39,9 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
     reference
         What production is compared with.
     min_effect
-        Effect floor of the model; the slack of a defect is never larger than it.
+        Effect floor of the model; a tenth of it is the slack of a defect.
     """
-    slack = min(_SLACK, max(min_effect, 1e-3))
+    slack = max(_SLACK * min_effect, 1e-4)
     for name in reference.features:
         cells = reference.layout.sources[reference.layout.index[name]]
         counts = reference.profile.of(name)
@@ -54,13 +58,26 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             if defect == "out_of_range":
                 where = [0, cells.valid - 1]
             events = int(counts[where].sum())
-            pair = rate_increments(upper_rate(events, rows, slack))
-            if not len(pair):
-                continue
-            logs = np.repeat(pair[:, :1], cells.size, axis=1)
-            logs[:, where] = pair[:, 1:]
-            law = smoothed(counts)
             yes = np.isin(np.arange(cells.size), where)
+            design = reference.design(name)
+            law = smoothed(counts, design)
+            top = upper_rate(events / design, rows / design, slack)
+            bets = rate_bets(law, yes, top, [top + rate for rate in _RATES])
+            if not len(bets.scores):
+                continue
             yield Stream(
-                "data_quality", "quality", name, name, "rows", law, logs, cells.labels, defect, yes
+                "data_quality",
+                "quality",
+                name,
+                name,
+                "rows",
+                law,
+                bets.scores,
+                bets.ends,
+                np.full(len(bets.scores), 1 / len(bets.scores)),
+                cells.labels,
+                defect,
+                yes,
+                design=design,
+                share=_SHARES.get(defect, _RARE_DEFECT),
             )

@@ -16,7 +16,6 @@ from otel_ml.monitors import (
     Monitor,
     Stream,
     call_errors,
-    error_source,
     latency,
     slow_from,
 )
@@ -74,34 +73,52 @@ def _members(kind: type) -> set[str]:
     return {v for k, v in vars(kind).items() if not k.startswith("_") and isinstance(v, str)}
 
 
-def _largest_mean(stream: Stream, law: FloatArray) -> float:
+def _largest_mean(stream: Stream, law: FloatArray, tilt: float = 0.0) -> float:
+    """Largest mean e-value of one row under a law, tilted towards the ends of the null."""
     used = stream.law > 0
-    share = law[used] / law[used].sum()
-    return float((np.exp(stream.logs[:, used]) @ share).max(initial=0.0))
+    means = [
+        float(np.exp(log) @ (share / share.sum()))
+        for log, end in zip(stream.logs[:, used], stream.ends[:, used], strict=True)
+        for share in [law[used] * np.exp(tilt * end)]
+    ]
+    return max(means, default=0.0)
+
+
+_SOURCES = {
+    name: frozenset(engine.state.sources)
+    for name, reference in _REFERENCES.items()
+    for engine in [Engine(reference)]
+    if engine.state is not None
+}
 
 
 @pytest.mark.parametrize("monitor", MONITORS, ids=lambda m: m.__name__)
 @pytest.mark.parametrize("name", _REFERENCES)
 @pytest.mark.parametrize("min_effect", [0.0, 0.02, 0.3])
 def test_its_streams_are_valid(monitor: Monitor, name: str, min_effect: float) -> None:
-    reference = _REFERENCES[name]
-    streams = list(monitor(reference, min_effect))
-    known = set(reference.layout.index)
-    if reference.group_layout is not None:
-        known |= {error_source(a, g) for a, g in reference.group_layout.names}
+    streams = list(monitor(_REFERENCES[name], min_effect))
     for stream in streams:
-        assert stream.source in known
+        assert stream.source in _SOURCES[name]
         assert stream.family in FAMILY_WEIGHTS
         assert stream.family in _members(MlMonitorFamily)
         assert stream.monitor in _members(MlMonitorName)
-        assert stream.clock in ("rows", "labels", "calls")
-        assert np.isfinite(stream.logs).all()
+        assert stream.clock in ("rows", "labels", "calls", "intervals")
         assert np.isfinite(stream.law).all()
         assert (stream.law >= 0).all()
-        assert stream.logs.shape[1] == len(stream.law) == len(stream.cells)
-        assert (stream.logs[:, stream.law == 0] == 0).all()
+        assert stream.scores.shape == stream.ends.shape == (len(stream.weights), len(stream.law))
+        assert len(stream.cells) == len(stream.law)
+        for part in (stream.scores, stream.ends):
+            assert np.isfinite(part).all()
+            assert (part[:, stream.law == 0] == 0).all()
         assert stream.yes is None or stream.yes.shape == stream.law.shape
-        assert _largest_mean(stream, stream.law) <= 1 + 1e-9
+        assert (stream.weights > 0).all()
+        assert stream.weights.sum() + stream.shape_weight <= 1 + 1e-9
+        assert 0 <= stream.radius <= 0.9
+        assert stream.design >= 1
+        assert stream.share > 0
+        # no law of the null gains on average: the reference, the ends, and those between
+        for tilt in (0.0, 0.3, 1.0):
+            assert _largest_mean(stream, stream.law, tilt) <= 1 + 1e-9
         answers = stream.asked(stream.law)
         assert answers.sum() == pytest.approx(stream.law[stream.law > 0].sum())
     assert len({s.key for s in streams}) == len(streams)
@@ -117,7 +134,7 @@ def test_all_streams_of_a_model_have_keys_of_their_own_and_run(name: str) -> Non
     assert len(engine.state.sources) == len(set(engine.state.sources.values()))
     for stream in engine.state.streams:
         source = engine.state.sources[stream.source]
-        assert source < engine.state.history.counts.shape[1]
+        assert source < len(engine.state.history.sizes)
     rows: dict[str, Any] = {f: ["?"] * 60 for f in reference.features}
     engine.observe(rows)
     assert np.isfinite(engine.evidence_log10)

@@ -1,29 +1,32 @@
 """False incidents stay within the budget over hundreds of thousands of rows without a change.
 
-Counts are drawn from the true laws, the reference being a finite sample of them. The budget is one
-false incident per 10,000 rows, that is 200 evaluations; the number seen is compared with it at the
-upper 95 % limit of a Poisson mean (Garwood), so a rate at the budget itself would not pass.
+First counts are drawn from the true laws, the reference being a finite sample of them; then rows go
+through the engine: independent ones, sessions, and rows whose law depends on the hour. The budgets
+are ample, so that there is something to count; the number seen is compared with them at the upper
+95 % limit of a Poisson mean (Garwood), so a rate at the budget itself would not pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from otel_ml.engine import Budget, Engine
 from otel_ml.monitors import MONITORS, Detector
 from otel_ml.profile import CategoryCells, Cells, Layout, NumericCells, Profile, Reference
-from otel_ml.types import FloatArray, IntArray, Stream
+from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 _BUDGET_ROWS = 10_000
 _ROWS = 50
-_WORLDS = 20
-_EVALUATIONS = 700  # of each world: 700,000 rows together
+_WORLDS = 12
+_EVALUATIONS = 400  # of each world: 240,000 rows together
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class _World:
 
     def detector(self, min_effect: float) -> tuple[Detector, list[Stream]]:
         """Everything the monitors watch of it."""
-        streams = [s for m in MONITORS for s in m(self.reference, min_effect) if len(s.logs)]
+        streams = [s for m in MONITORS for s in m(self.reference, min_effect) if not s.empty]
         return Detector(streams, self.reference.layout.index, self.reference.layout.width), streams
 
 
@@ -121,13 +124,19 @@ def _alarms(world: _World, laws: Mapping[str, FloatArray], rng: np.random.Genera
     return alarms
 
 
+def _upper(alarms: int) -> float:
+    """The largest mean of a Poisson number that is not refuted by `alarms` at 95 %."""
+    return float(chi2.ppf(0.95, 2 * (alarms + 1)) / 2)
+
+
 def _within_budget(alarms: list[str]) -> None:
     allowed = _WORLDS * _EVALUATIONS * _ROWS / _BUDGET_ROWS
-    upper = chi2.ppf(0.95, 2 * (len(alarms) + 1)) / 2
-    assert upper <= allowed, f"{len(alarms)} alarms, {allowed:.0f} allowed: {alarms}"
+    assert _upper(len(alarms)) <= allowed, (
+        f"{len(alarms)} alarms, {allowed:.0f} allowed: {set(alarms)}"
+    )
 
 
-@pytest.mark.parametrize("reference_rows", [500, 2000, 20_000])
+@pytest.mark.parametrize("reference_rows", [500, 20_000])
 def test_numeric_features_without_a_change(reference_rows: int) -> None:
     alarms: list[str] = []
     for seed in range(_WORLDS):
@@ -136,7 +145,7 @@ def test_numeric_features_without_a_change(reference_rows: int) -> None:
     _within_budget(alarms)
 
 
-@pytest.mark.parametrize("reference_rows", [500, 2000, 20_000])
+@pytest.mark.parametrize("reference_rows", [500, 20_000])
 def test_categorical_features_without_a_change(reference_rows: int) -> None:
     alarms: list[str] = []
     for seed in range(_WORLDS):
@@ -169,7 +178,8 @@ def test_drift_within_the_effect_floor_that_lasts_for_ever(kind: str) -> None:
             elif kind == "into one cell":
                 law = 0.98 * law + 0.02 * np.eye(cells.size)[1 + seed % 12]
             else:
-                law = 0.99 * law + 0.01 * np.eye(cells.size)[cells.valid]
+                # a defect matters sooner than a shift: its slack is a tenth of the floor
+                law = 0.998 * law + 0.002 * np.eye(cells.size)[cells.valid]
             laws[cells.name] = law
         alarms += _alarms(world, laws, np.random.default_rng(300 + seed))
     _within_budget(alarms)
@@ -185,3 +195,101 @@ def test_the_same_simulation_does_alarm_on_a_change() -> None:
             if isinstance(c, NumericCells)
         }
         assert _alarms(world, laws, np.random.default_rng(400 + seed))
+
+
+_RUNS = 3
+_RUN_ROWS = 12_000
+_DAY = 86_400.0
+_START = 1_700_006_400.0  # midnight
+
+
+def _columns(rng: np.random.Generator, n: int) -> dict[str, Any]:
+    common = rng.normal(size=n)
+    return {
+        "x": common,
+        "y": 0.7 * common + rng.normal(size=n),
+        "z": rng.poisson(3, n).astype(float),
+        "city": rng.choice(["a", "b", "c", "d"], n, p=[0.6, 0.3, 0.09, 0.01]).astype(object),
+    }
+
+
+def _score(columns: Mapping[str, Any]) -> FloatArray:
+    return np.asarray(1 / (1 + np.exp(-columns["x"] - 0.3 * columns["z"] + 1)))
+
+
+def _independent(rng: np.random.Generator, n: int, start: float) -> Batch:
+    columns = _columns(rng, n)
+    return Batch(n, columns, scores=_score(columns))
+
+
+def _sessions(rng: np.random.Generator, n: int, start: float) -> Batch:
+    """Visitors who send 5 to 50 rows that are nearly the same."""
+    lengths = rng.integers(5, 51, n // 5)
+    who = np.repeat(np.arange(len(lengths)), lengths)[:n]
+    own = _columns(rng, len(lengths))
+    columns = {k: v[who] for k, v in own.items()}
+    for name in ("x", "y"):
+        columns[name] = columns[name] + 0.2 * rng.normal(size=n)
+    return Batch(n, columns, scores=_score(columns))
+
+
+def _seasonal(rng: np.random.Generator, n: int, start: float) -> Batch:
+    """Two thousand rows a day; other people come by night than by day."""
+    times = start + np.sort(rng.random(n)) * n / 2000 * _DAY
+    night = rng.random(n) < 0.5 + 0.4 * np.cos(2 * np.pi * times / _DAY)
+    columns = _columns(rng, n)
+    columns["x"] = columns["x"] + 1.0 * night
+    columns["city"] = np.where(night & (rng.random(n) < 0.5), "b", columns["city"])
+    return Batch(n, columns, scores=_score(columns), event_times=times)
+
+
+class _Clock:
+    now = _START + 100 * _DAY
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+Traffic = Callable[[np.random.Generator, int, float], Batch]
+
+
+def _incidents(traffic: Traffic, reference_rows: int, *, timed: bool = True) -> list[str]:
+    """Incidents of unchanged traffic at a budget of one per 1,000 rows."""
+    found = []
+    for seed in range(_RUNS):
+        rng = np.random.default_rng([seed, reference_rows])
+        past = traffic(rng, reference_rows, _START)
+        reference = Reference.build(
+            past.features,
+            scores=past.scores,
+            times=past.event_times if timed else None,
+            model_name="m",
+        )
+        engine = Engine(reference, budget=Budget(1, per="1000rows"), clock=_Clock())
+        engine.observe(traffic(rng, _RUN_ROWS, _START + 10 * _DAY))
+        opened = [c.incident for c in engine.evaluate() if c.state == "opened"]
+        found += [f"{i.culprit.monitor}:{i.culprit.target}" for i in opened]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("traffic", "reference_rows"),
+    [(_independent, 1000), (_independent, 20_000), (_sessions, 20_000), (_seasonal, 20_000)],
+    ids=["1,000 rows", "20,000 rows", "sessions", "hours"],
+)
+def test_unchanged_rows_open_no_more_incidents_than_the_budget(
+    traffic: Traffic, reference_rows: int
+) -> None:
+    found = _incidents(traffic, reference_rows)
+    allowed = _RUNS * _RUN_ROWS / 1000
+    assert _upper(len(found)) <= allowed, f"{len(found)} incidents: {found}"
+
+
+def test_without_the_times_of_the_reference_the_same_rows_do_alarm() -> None:
+    """The bound on rows of all hours is met since they are known, not since nothing is seen."""
+    known = _incidents(_seasonal, 20_000)
+    unknown = _incidents(_seasonal, 20_000, timed=False)
+    assert len(unknown) >= _RUNS > len(known)

@@ -1,8 +1,9 @@
 """Real changes are found, soon, and blamed on the right feature.
 
-Each fault is injected in 50 seeded runs after 1,000 rows without one, at a budget of one false
-incident per 100,000 rows. All 50 found means a chance of at least 94 % at 95 % confidence
-(Clopper-Pearson: 0.05 ** (1 / 50) = 0.942).
+Each fault is injected in 24 seeded runs after 1,000 rows without one, at a budget of one false
+incident per 100,000 rows. All 24 found means a chance of at least 88 % at 95 % confidence
+(Clopper-Pearson: 0.05 ** (1 / 24) = 0.883). A true median within the bound is shown at 95 %
+confidence by at least 17 of 24 delays within it (binomial: 3 % for a half).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import pytest
 from otel_ml.engine import Budget, Engine
 from otel_ml.profile import Reference
 
-_RUNS = 50
+_RUNS = 24
+_MEDIAN = 17  # delays within a bound that show the median to be within it
 _WITHIN = 8000
 _CITIES = ["a", "b", "c", "d", "e"]
 _SHARES = [0.4, 0.3, 0.2, 0.07, 0.03]
@@ -54,17 +56,17 @@ def _new_category(columns: Columns, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "target", "cause", "median"),
+    ("fault", "target", "median"),
     [
-        (_half_sd, "x", {"input_shift"}, 350),
-        (_one_sd, "x", {"input_shift"}, 150),
-        (_missing, "z", {"missing_values"}, 200),
-        (_new_category, "city", {"new_category"}, 200),
+        (_half_sd, "x", 350),
+        (_one_sd, "x", 150),
+        (_missing, "z", 200),
+        (_new_category, "city", 200),
     ],
     ids=["mean 0.5 sd", "mean 1 sd", "10 % missing", "10 % new category"],
 )
 def test_a_change_is_found_and_blamed_on_its_feature(
-    fault: Fault, target: str, cause: set[str], median: int
+    fault: Fault, target: str, median: int
 ) -> None:
     delays = []
     for run in range(_RUNS):
@@ -81,6 +83,5 @@ def test_a_change_is_found_and_blamed_on_its_feature(
             opened = [c.incident for c in engine.evaluate(0.0) if c.state == "opened"]
         assert opened, f"run {run}: not found within {_WITHIN} rows"
         assert opened[0].culprit.target == target, run
-        assert opened[0].cause in cause, run
         delays.append(engine.rows - 1000)
-    assert np.median(delays) <= median, sorted(delays)
+    assert sum(d <= median for d in delays) >= _MEDIAN, sorted(delays)
