@@ -15,6 +15,9 @@ OTEL_ML_ENABLED = "OTEL_ML_ENABLED"
 OTEL_ML_STATE_DIR = "OTEL_ML_STATE_DIR"
 """Private directory for labels, commands and snapshots."""
 
+OTEL_ML_PLAYBOOK = "OTEL_ML_PLAYBOOK"
+"""Path of a playbook whose causes are added to the built-in ones, or replace them."""
+
 OTEL_ML_MODEL_NAME = "OTEL_ML_MODEL_NAME"
 """Name of the model, where the process serves one."""
 

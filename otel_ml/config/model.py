@@ -192,6 +192,16 @@ class Settings:
             check=not_empty,
         ),
     )
+    playbook: Path | None = field(
+        default=None,
+        metadata=option(
+            "Playbook with causes of your own: YAML, as described in `docs/advice.md`. A cause "
+            "with the id of a built-in one replaces the keys it gives, any other is added. Not "
+            "given: the built-in causes alone.",
+            env="OTEL_ML_PLAYBOOK",
+            check=not_empty,
+        ),
+    )
     models: tuple[ModelSettings, ...] = field(
         default=(),
         metadata=option("One entry per model. Every model served is watched, listed or not."),

@@ -1,6 +1,7 @@
 """The playbook in, one runbook per cause and their index out.
 
-``python -m otel_ml.generate.runbooks`` writes ``docs/runbooks``; ``--check`` compares.
+``python -m otel_ml.generate.runbooks`` writes ``docs/runbooks``, and the table of facts beside it;
+``--check`` compares.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from otel_ml.incidents.advice import Entry, builtin
+from otel_ml.incidents.advice import FACTS, Entry, builtin
 
-__all__ = ["main", "pages"]
+__all__ = ["facts_page", "main", "pages"]
 
 _NOTE: Final = "<!-- Written by python -m otel_ml.generate.runbooks from the playbook. -->"
 
@@ -24,9 +25,25 @@ def pages() -> Mapping[str, str]:
     entries = sorted(builtin().entries, key=lambda entry: entry.id)
     index = [_NOTE, "", "# Runbooks", "", "One page per cause an incident can name.", ""]
     index += [f"- [{entry.title}]({entry.id}.md): `{entry.id}`" for entry in entries]
+    index += ["", "What a playbook can ask about is in [facts.md](../facts.md)."]
     return {"README.md": "\n".join(index) + "\n"} | {
         f"{entry.id}.md": _page(entry) for entry in entries
     }
+
+
+def facts_page() -> str:
+    """Return the page of the facts that conditions and sentences of a playbook can use."""
+    lines = [_NOTE, "", "# Facts of an incident", ""]
+    lines += [
+        "What conditions of a playbook can ask about, and what its sentences can name in braces. A",
+        "fact that is not known fails every condition but `known: false`. Shares are from 0 to 1,",
+        "and shown in per cent.",
+        "",
+        "| Fact | Kind | Meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{name}` | {fact.kind} | {fact.meaning} |" for name, fact in FACTS.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _page(entry: Entry) -> str:
@@ -61,8 +78,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only")
     arguments = parser.parse_args(argv)
     stale = []
-    for name, text in pages().items():
-        path: Path = arguments.out / name
+    written = {arguments.out / name: text for name, text in pages().items()}
+    written[arguments.out.parent / "facts.md"] = facts_page()
+    for path, text in written.items():
         if arguments.check:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 stale.append(str(path))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from otel_ml.incidents.commands import FOR_EVER, Command
 from otel_ml.incidents.history import ChangePoint, History
 from otel_ml.incidents.incident import Cause, Change, Harm, Incident, Member
 from otel_ml.incidents.lifecycle import Evidence, Incidents
 
 __all__ = [
+    "FOR_EVER",
     "Cause",
     "Change",
     "ChangePoint",
+    "Command",
     "Evidence",
     "Harm",
     "History",

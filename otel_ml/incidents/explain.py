@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_ml.incidents.advice import rank
+from otel_ml.incidents.advice import Playbook, Rollout, Setting, Since, facts_of, rank
 from otel_ml.incidents.harm import Sensitivities, assess
-from otel_ml.incidents.incident import Incident, Member
-from otel_ml.types import Stream
+from otel_ml.incidents.incident import Incident
+from otel_ml.incidents.whom import Whom
+from otel_ml.types import FloatArray, Stream
 
-__all__ = ["explain"]
+__all__ = ["Rollout", "Since", "explain"]
 
-_OF_THE_COLUMN: Final = ("scale", "unit", "stuck")  # facts any stream of a source may know
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def explain(incident: Incident, streams: Sequence[Stream], sensitivity: Sensitivities) -> None:
+def explain(
+    incident: Incident,
+    streams: Sequence[Stream],
+    sensitivity: Sensitivities,
+    *,
+    since: Since | None = None,
+    effects: Mapping[str, FloatArray] = _NOTHING,
+    whom: Whom | None = None,
+    rollouts: Sequence[Rollout] = (),
+    earlier: Sequence[Incident] = (),
+    known: Mapping[str, Any] = _NOTHING,
+    playbook: Playbook | None = None,
+) -> None:
     """Name causes, harm and severity from all members as they are now.
 
     Parameters
@@ -26,45 +39,26 @@ def explain(incident: Incident, streams: Sequence[Stream], sensitivity: Sensitiv
         All streams of the model.
     sensitivity
         Mean absolute change of the score when a feature is shuffled, by feature.
+    since
+        Counts of all sources since the change: what did not move speaks as well. None: only the
+        members speak.
+    effects
+        Contribution of each cell of a feature to the score, by feature, shape ``(cells,)``.
+    whom
+        The slice that holds most of the change.
+    rollouts
+        What was rolled out, in any order.
+    earlier
+        Incidents that are closed.
+    known
+        Further facts the caller knows, such as ``labels_moved``; they override those found here.
+    playbook
+        Causes to choose from; the built-in ones if left out.
     """
-    incident.causes = rank(_facts(incident, streams))
-    incident.harm, incident.severity, paged = assess(incident.members, streams, sensitivity)
+    setting = Setting(since=since, whom=whom, rollouts=rollouts, earlier=earlier)
+    facts = facts_of(incident, streams, setting) | dict(known)
+    incident.causes = rank(facts, playbook)
+    incident.harm, incident.severity, paged = assess(
+        incident.members, streams, sensitivity, effects=effects, since=since
+    )
     incident.paged = incident.paged or paged
-
-
-def _facts(incident: Incident, streams: Sequence[Stream]) -> dict[str, Any]:
-    """Return the facts the playbook asks about."""
-    culprit = incident.culprit
-    source = streams[culprit.stream].source
-    families = {streams[m.stream].family for m in incident.members}
-    same = [m for m in incident.members if streams[m.stream].source == source]
-    inputs = {m.target for m in incident.members if m.monitor in ("input_drift", "data_quality")}
-    facts: dict[str, Any] = dict(culprit.effect)
-    for member in same[1:]:
-        for name in _OF_THE_COLUMN:
-            if name in member.effect:
-                facts.setdefault(name, member.effect[name])
-    facts |= {
-        "monitor": culprit.monitor,
-        "target": culprit.target,
-        "defect": culprit.defect,
-        "inputs_moved": bool(inputs - {culprit.target}),
-        "outputs_moved": "outputs" in families,
-        "performance_moved": "performance" in families,
-        "defect_too": any(m.defect for m in same),
-        "others_missing": any(
-            m.defect == "missing" and m.target != culprit.target for m in incident.members
-        ),
-        "missing_too": any(m.defect == "missing" for m in same[1:]),
-        "scale_only": "scale" in facts and "unit" not in facts,
-    }
-    if culprit.monitor == "performance" and culprit.target != "performance":
-        facts["group"] = culprit.target
-        facts["performance_moved_overall_more"] = any(
-            m.target == "performance" and _rise(m) >= _rise(culprit) for m in incident.members
-        )
-    return facts
-
-
-def _rise(member: Member) -> float:
-    return float(member.effect["after"] - member.effect["before"])

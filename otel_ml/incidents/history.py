@@ -6,10 +6,12 @@ when an incident opens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray, IntArray, Stream
 
@@ -41,17 +43,23 @@ class History:
 
     Parameters
     ----------
-    sources, width
-        Shape of the count matrix.
+    sizes
+        Number of cells of each source.
     length
-        Evaluations kept.
+        Evaluations kept; the longest time a change is looked for.
     """
 
-    def __init__(self, sources: int, width: int, length: int = 256) -> None:
+    def __init__(self, sizes: Sequence[int], length: int = 160) -> None:
         self.length = length
-        self.counts = np.zeros((length, sources, width), dtype=np.int32)
-        self.moments = np.zeros((length, sources, 3))
-        self.rows = np.zeros((length, sources), dtype=np.int64)
+        self.sizes = tuple(sizes)
+        self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        width = max(self.sizes, default=0)
+        column = np.arange(len(self.sizes))[:, None] * width + np.arange(width)
+        # cells side by side: sources have different numbers of them
+        self._columns = column[np.arange(width) < np.array(self.sizes)[:, None]]
+        self.counts = np.zeros((length, int(self._starts[-1])), dtype=np.int32)
+        self.moments = np.zeros((length, len(self.sizes), 3), dtype=np.float32)
+        self.rows = np.zeros((length, len(self.sizes)), dtype=np.int64)
         self.taken = 0
 
     def add(self, counts: IntArray, moments: FloatArray, rows: IntArray) -> None:
@@ -60,7 +68,8 @@ class History:
         Parameters
         ----------
         counts
-            Rows per source and cell, shape ``(sources, width)``.
+            Rows per source and cell, shape ``(sources, width)``, width that of the largest source
+            or more.
         moments
             Shape ``(sources, 3)``.
         rows
@@ -68,7 +77,8 @@ class History:
             predictions made long before.
         """
         slot = self.taken % self.length
-        self.counts[slot] = counts
+        width = max(self.sizes, default=0)
+        self.counts[slot] = counts[:, :width].reshape(-1)[self._columns]
         self.moments[slot] = moments
         self.rows[slot] = rows
         self.taken += 1
@@ -79,14 +89,16 @@ class History:
         return np.arange(self.taken - n, self.taken, dtype=np.int64) % self.length
 
     def since(self, source: int, row: int) -> tuple[IntArray, FloatArray]:
-        """Return counts and moments of one source from a row on, shapes ``(width,)``, ``(3,)``."""
+        """Return counts and moments of one source from a row on, shapes ``(cells,)``, ``(3,)``."""
         order = self._order()
         late = order[self.rows[order, source] >= row]
         if not len(late):
             late = order[-1:]
-        return self.counts[late, source].sum(axis=0, dtype=np.int64), self.moments[
-            late, source
-        ].sum(axis=0)
+        counts = self._of(source)[late].sum(axis=0, dtype=np.int64)
+        return counts, self.moments[late, source].sum(axis=0, dtype=np.float64)
+
+    def _of(self, source: int) -> NDArray[np.int32]:
+        return self.counts[:, self._starts[source] : self._starts[source + 1]]
 
     def change_point(self, source: int, stream: Stream, first_row: int = 0) -> ChangePoint:
         """Estimate where a stream left its reference law.
@@ -105,7 +117,7 @@ class History:
             Rows before it are not looked at: an earlier incident's own end is no change.
         """
         order = self._order()
-        held = stream.asked(self.counts[order, source])
+        held = stream.asked(self._of(source)[order])
         # evaluations that counted nothing here cannot tell when
         seen = (held.sum(axis=1) > 0) & (self.rows[order, source] >= first_row)
         order, held = order[seen], held[seen]

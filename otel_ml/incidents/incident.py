@@ -4,117 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
+from otel_ml.incidents.parts import Cause, Harm, Member
 from otel_ml.types import Severity
 
-__all__ = ["Cause", "Change", "Harm", "Incident", "Member"]
+__all__ = ["Cause", "Change", "ClosedReason", "Harm", "Incident", "Member"]
 
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A likely cause.
-
-    Parameters
-    ----------
-    id
-        Its id in the playbook.
-    title
-        Its name for people.
-    score
-        How well the facts fit it, 0 to 1.
-    supporting, contradicting
-        Facts for and against it, as sentences.
-    next_step
-        What to do.
-    runbook
-        Where to read on.
-    """
-
-    id: str
-    title: str
-    score: float
-    supporting: tuple[str, ...]
-    contradicting: tuple[str, ...]
-    next_step: str
-    runbook: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the cause in the shape of the command line's JSON."""
-        return {
-            "id": self.id,
-            "title": self.title,
-            "score": round(self.score, 3),
-            "for": list(self.supporting),
-            "against": list(self.contradicting),
-            "next": self.next_step,
-            "runbook": self.runbook,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Harm:
-    """How much a change hurts.
-
-    Parameters
-    ----------
-    kind
-        In what it is measured: ``error_rate``, ``score``, ``slow_calls`` or ``unknown``.
-    value
-        Change of that quantity, in its own unit; None where it is not known.
-    text
-        The same as a sentence.
-    """
-
-    kind: Literal["error_rate", "score", "defective_rows", "slow_calls", "failed_calls", "unknown"]
-    value: float | None
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the harm in the shape of the command line's JSON."""
-        return {"kind": self.kind, "value": self.value, "text": self.text}
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A stream that belongs to an incident.
-
-    Parameters
-    ----------
-    stream
-        Its position in the detector.
-    monitor, target, defect
-        What it watches.
-    share
-        Its share of the model's evidence when it joined, 0 to 1.
-    joined_row
-        Rows seen when it joined.
-    effect
-        What changed, as facts: law before and after, rates, means.
-    text
-        The effect as a sentence.
-    """
-
-    stream: int
-    monitor: str
-    target: str
-    defect: str
-    share: float
-    joined_row: int
-    effect: Mapping[str, Any]
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the member in the shape of the command line's JSON."""
-        return {
-            "monitor": self.monitor,
-            "target": self.target,
-            "defect": self.defect,
-            "share": round(self.share, 4),
-            "joined_row": self.joined_row,
-            "effect": dict(self.effect),
-            "text": self.text,
-        }
+ClosedReason: TypeAlias = Literal["recovered", "command", "re-referenced"]
+_RANK: Final[Mapping[Severity, int]] = {"info": 0, "warning": 1, "critical": 2}
 
 
 @dataclass
@@ -138,11 +36,32 @@ class Incident:
     severity
         How urgent it is.
     paged
-        Whether somebody should be woken.
+        Whether somebody should be woken now: it hurts, and is neither muted nor acknowledged.
     harm
         How much it hurts.
     updated_row, closed_row, closed_at
         Later moments of its life.
+    changed_at
+        When the change most likely happened, seconds since the Unix epoch.
+    closed_reason
+        Why it was closed; None while it is open.
+    acknowledged_by, acknowledged_at, acknowledged_severity, note
+        Who took care of it, when, how urgent it was then, and what they had to say.
+    muted_until
+        Until when it pages nobody, seconds since the Unix epoch.
+    harmful
+        Whether it would page if nobody had muted or acknowledged it.
+    whom
+        For whom the change is largest, as facts; None where nobody stands out.
+    evidence_now_log10
+        Evidence of its members since they joined, as a power of ten.
+    reopened
+        How often it came back shortly after it was over.
+    spell
+        Where it last began, in rows: most likely row, lower and upper end. The change itself
+        until it comes back.
+    back_row
+        Rows seen when all looked like the reference again; None while it does not.
     """
 
     id: str
@@ -159,6 +78,19 @@ class Incident:
     updated_row: int = 0
     closed_row: int | None = None
     closed_at: float | None = None
+    changed_at: float | None = None
+    closed_reason: ClosedReason | None = None
+    acknowledged_by: str | None = None
+    acknowledged_at: float | None = None
+    acknowledged_severity: Severity | None = None
+    note: str | None = None
+    muted_until: float | None = None
+    harmful: bool = False
+    whom: dict[str, Any] | None = None
+    evidence_now_log10: float | None = None
+    reopened: int = 0
+    spell: tuple[int, int, int] | None = None
+    back_row: int | None = None
 
     @property
     def culprit(self) -> Member:
@@ -169,6 +101,17 @@ class Incident:
     def cause(self) -> str:
         """Id of the likeliest cause."""
         return self.causes[0].id if self.causes else "unknown"
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether somebody takes care of it; not any more once it is worse than they knew."""
+        known = self.acknowledged_severity
+        return known is not None and _RANK[known] >= _RANK[self.severity]
+
+    @property
+    def beginning(self) -> tuple[int, int, int]:
+        """Row, lower and upper end of where it last began."""
+        return self.spell or (self.change_row, *self.change_row_interval)
 
     def copy(self) -> Incident:
         """Return the incident as it is now, untouched by what comes."""
@@ -191,6 +134,21 @@ class Incident:
             "harm": self.harm.to_json(),
             "members": [m.to_json() for m in self.members],
             "causes": [c.to_json() for c in self.causes],
+            "changed_at": self.changed_at,
+            "closed_reason": self.closed_reason,
+            "acknowledged_by": self.acknowledged_by,
+            "acknowledged_at": self.acknowledged_at,
+            "acknowledged_severity": self.acknowledged_severity,
+            "note": self.note,
+            "muted_until": self.muted_until,
+            "harmful": self.harmful,
+            "whom": self.whom,
+            "evidence_now_log10": (
+                None if self.evidence_now_log10 is None else round(self.evidence_now_log10, 3)
+            ),
+            "reopened": self.reopened,
+            "spell": None if self.spell is None else list(self.spell),
+            "back_row": self.back_row,
         }
 
     @classmethod
@@ -206,33 +164,8 @@ class Incident:
         streams
             Position of each stream by monitor, target and defect.
         """
-        members = [
-            Member(
-                streams[(m["monitor"], m["target"], m["defect"])],
-                m["monitor"],
-                m["target"],
-                m["defect"],
-                m["share"],
-                m["joined_row"],
-                m["effect"],
-                m["text"],
-            )
-            for m in data["members"]
-        ]
-        causes = tuple(
-            Cause(
-                c["id"],
-                c["title"],
-                c["score"],
-                tuple(c["for"]),
-                tuple(c["against"]),
-                c["next"],
-                c["runbook"],
-            )
-            for c in data["causes"]
-        )
         lower, upper = data["change_row_interval"]
-        harm = data["harm"]
+        harm, spell = data["harm"], data["spell"]
         return cls(
             id=data["id"],
             opened_row=data["opened_row"],
@@ -240,14 +173,27 @@ class Incident:
             evidence_log10=data["evidence_log10"],
             change_row=data["change_row"],
             change_row_interval=(lower, upper),
-            members=members,
-            causes=causes,
+            members=[Member.from_json(m, streams) for m in data["members"]],
+            causes=tuple(Cause.from_json(c) for c in data["causes"]),
             severity=data["severity"],
             paged=data["paged"],
             harm=Harm(harm["kind"], harm["value"], harm["text"]),
             updated_row=data["updated_row"],
             closed_row=data["closed_row"],
             closed_at=data["closed_at"],
+            changed_at=data["changed_at"],
+            closed_reason=data["closed_reason"],
+            acknowledged_by=data["acknowledged_by"],
+            acknowledged_at=data["acknowledged_at"],
+            acknowledged_severity=data["acknowledged_severity"],
+            note=data["note"],
+            muted_until=data["muted_until"],
+            harmful=data["harmful"],
+            whom=data["whom"],
+            evidence_now_log10=data["evidence_now_log10"],
+            reopened=data["reopened"],
+            spell=None if spell is None else (spell[0], spell[1], spell[2]),
+            back_row=data["back_row"],
         )
 
 

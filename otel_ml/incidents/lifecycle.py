@@ -3,40 +3,32 @@
 One change is one incident: when the model's evidence crosses the budget, the stream with the
 largest share opens it, and every stream that left its reference at the same time, or as a
 consequence, joins instead of opening its own. Members count as zero in the model's evidence until
-they are back at their reference, which is decided by evidence as well.
+they are back at their reference, which is decided by evidence as well. A fault that comes and goes
+is one incident: it is opened again, and stays open until there is quiet.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from otel_ml.incidents.effect import describe, sentence
-from otel_ml.incidents.explain import explain
-from otel_ml.incidents.harm import Sensitivities
-from otel_ml.incidents.history import ChangePoint, History
-from otel_ml.incidents.incident import Change, Incident, Member
-from otel_ml.incidents.recovery import LEARN_ROWS, Recovery, law_of
+from otel_ml.incidents.grouping import belongs
+from otel_ml.incidents.history import ChangePoint
+from otel_ml.incidents.incident import Change, Incident
+from otel_ml.incidents.register import Register
 from otel_ml.stats.special import log_sum_exp
-from otel_ml.types import FloatArray, IntArray, Stream
+from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Evidence", "Incidents"]
 
-_SLACK_ROWS: Final = 100  # two evaluations: change points this close are one change
-_CLEAR_ROWS: Final = 50  # rows since a change that are enough to describe it
-_KEPT: Final = 200  # closed incidents remembered
-_DOWNSTREAM: Final[Mapping[str, int]] = {
-    "inputs": 0,
-    "quality": 0,
-    "outputs": 1,
-    "performance": 2,
-    "fairness": 2,
-}
 _SIGNIFICANT: Final = 4.6  # log 100: evidence at which a stream of the same target is named too
+_LOOKS: Final = (50, 100, 200, 500)  # rows since a member joined, to describe it again
+_QUIET_ROWS: Final = 1000  # a fault that is back within these is the same incident
+
+_State: TypeAlias = Literal["opened", "updated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,45 +60,8 @@ class Evidence:
     at: float
 
 
-class Incidents:
-    """All incidents of one model.
-
-    Parameters
-    ----------
-    model
-        Name and version, for the ids.
-    streams
-        What is watched.
-    sources
-        Position of each source in the counts.
-    history
-        Counts of the latest evaluations.
-    before
-        Mean and standard deviation of each source in the reference, by name.
-    sensitivity
-        Mean absolute change of the score when a feature is shuffled, by feature.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        streams: Sequence[Stream],
-        sources: Mapping[str, int],
-        history: History,
-        before: Mapping[str, tuple[float, float]],
-        sensitivity: Sensitivities,
-    ) -> None:
-        self.model = model
-        self.streams = tuple(streams)
-        self.sources = sources
-        self.history = history
-        self.before = before
-        self.sensitivity = sensitivity
-        self.open: list[Incident] = []
-        self.closed: list[Incident] = []
-        self.opened_total: dict[tuple[str, str, str, bool], int] = {}
-        self._recovery: dict[int, Recovery] = {}
-        self._armed: dict[int, int] = {}
+class Incidents(Register):
+    """All incidents of one model, and how evidence changes them."""
 
     def step(self, evidence: Evidence) -> tuple[list[Change], list[int]]:
         """Take an evaluation.
@@ -118,228 +73,119 @@ class Incidents:
         rearm
             Streams to start again from nothing: those that joined an incident or left one.
         """
-        changes: list[Change] = []
+        self._raw = evidence.raw
+        last = self._seen[-1][0] if self._seen else 0
+        self._seen.append((evidence.row, evidence.at))
+        changes = self.expire(evidence.at)
         rearm = self._close(evidence, changes)
         shares = evidence.shares.copy()
         shares[rearm] = -np.inf
-        touched: dict[int, str] = {}
+        touched: dict[int, _State] = {}
         while (total := log_sum_exp(shares)) >= evidence.threshold:
             culprit = int(np.argmax(shares))
             share = float(np.exp(shares[culprit] - total))
-            position = self._home(culprit, self._change(culprit))
+            change = self.followed.change(culprit)
+            position = self._home(culprit, change)
             if position is None:
-                self.open.append(self._open(culprit, share, evidence, total))
-                touched[len(self.open) - 1] = "opened"
-                position = len(self.open) - 1
-            else:
-                self._add(self.open[position], culprit, share, evidence)
-                touched.setdefault(position, "updated")
+                incident = self._come_back(culprit, change)
+                touched[len(self.open)] = "updated" if incident else "opened"
+                position = len(self.open)
+                self.open.append(incident or self._opened(change, evidence, total))
+            touched.setdefault(position, "updated")
+            self.followed.add(self.open[position], culprit, share, evidence.row)
             shares[culprit] = -np.inf
             rearm.append(culprit)
             rearm += self._absorb(position, shares, evidence)
-        for position, state in touched.items():
-            incident = self.open[position]
-            explain(incident, self.streams, self.sensitivity)
-            if state == "opened":
-                # the same id in every process that sees the same change at about the same time
-                incident.id = self._id(incident)
-                key = (
-                    incident.cause,
-                    incident.culprit.target,
-                    incident.severity,
-                    incident.paged,
-                )
-                self.opened_total[key] = self.opened_total.get(key, 0) + 1
-            incident.updated_row = evidence.row
-            changes.append(
-                Change("opened" if state == "opened" else "updated", incident.copy(), evidence.at)
-            )
         for position, incident in enumerate(self.open):
-            if position not in touched and self._refine(incident, evidence):
-                changes.append(Change("updated", incident.copy(), evidence.at))
+            incident.evidence_now_log10 = self.followed.evidence(incident, evidence.raw)
+            state = touched.get(position)
+            before = (incident.cause, incident.severity, incident.paged)
+            begun = {incident.beginning[0] if incident.spell else incident.opened_row}
+            begun |= {m.joined_row for m in incident.members}
+            # more rows tell causes apart better, and there are enough soon
+            if look := any(last < b + n <= evidence.row for b in begun for n in _LOOKS):
+                self.followed.describe_again(incident)
+            if state is not None or look:
+                self._judge(incident)
+            if state == "opened":
+                self._begin(incident, evidence.at)
+            if state or before != (incident.cause, incident.severity, incident.paged):
+                incident.updated_row = evidence.row
+                changes.append(Change(state or "updated", incident.copy(), evidence.at))
         return changes, rearm
-
-    def _refine(self, incident: Incident, evidence: Evidence) -> bool:
-        """Look again while the incident is young: more rows tell causes apart better."""
-        if not 0 < evidence.row - incident.opened_row <= LEARN_ROWS:
-            return False
-        cause, severity = incident.cause, incident.severity
-        incident.members = [
-            replace(m, effect=facts, text=sentence(self.streams[m.stream], facts))
-            for m in incident.members
-            for facts in [self._facts(incident, m.stream)]
-        ]
-        explain(incident, self.streams, self.sensitivity)
-        if (cause, severity) == (incident.cause, incident.severity):
-            return False
-        incident.updated_row = evidence.row
-        return True
-
-    def members(self) -> list[int]:
-        """Return the streams of open incidents."""
-        return sorted({m.stream for i in self.open for m in i.members} & set(self._recovery))
-
-    def spans(self) -> list[tuple[int, int]]:
-        """Return the rows of closed incidents whose inputs or outputs had changed.
-
-        Labels of these rows arrive late and say nothing new: they are not evidence.
-        """
-        out = []
-        for incident in self.closed[-_KEPT:]:
-            family = self.streams[incident.culprit.stream].family
-            if _DOWNSTREAM.get(family, 9) < 2 and incident.closed_row is not None:
-                lower = incident.change_row_interval[0] - _SLACK_ROWS
-                out.append((lower, incident.closed_row))
-        return out
-
-    def _source(self, member: Member) -> str:
-        return self.streams[member.stream].source
-
-    def _change(self, stream: int) -> ChangePoint:
-        info = self.streams[stream]
-        first = self._armed.get(stream, 0)
-        return self.history.change_point(self.sources[info.source], info, first)
 
     def _home(self, stream: int, change: ChangePoint) -> int | None:
         """Return the open incident a stream belongs to: the same change, or its consequence."""
-        level = _DOWNSTREAM.get(self.streams[stream].family)
         for position, incident in reversed(list(enumerate(self.open))):
-            lower, upper = incident.change_row_interval
             culprit = self.streams[incident.culprit.stream]
-            if culprit.source == self.streams[stream].source:
-                return position
-            if level is None or culprit.family not in _DOWNSTREAM:
-                continue
-            overlap = change.lower <= upper + _SLACK_ROWS and change.upper >= lower - _SLACK_ROWS
-            # groups overlap, so what makes one of them worse makes others and the whole worse
-            above = _DOWNSTREAM[culprit.family]
-            follows = level > above or level == above == _DOWNSTREAM["performance"]
-            consequence = follows and change.upper >= lower - _SLACK_ROWS
-            if overlap or consequence:
+            if belongs(self.streams[stream], change, culprit, self._interval(incident)):
                 return position
         return None
 
-    def _open(self, stream: int, share: float, evidence: Evidence, total: float) -> Incident:
-        change = self._change(stream)
-        incident = Incident(
+    def _come_back(self, stream: int, change: ChangePoint) -> Incident | None:
+        """Open the incident again that was over a short while ago and has returned."""
+        for incident in reversed(self.closed):
+            over = incident.closed_row
+            if over is None or incident.closed_reason != "recovered":
+                continue
+            source = self.followed.source(incident)
+            moved = {s.source for i, s in enumerate(self.streams) if self._raw[i] > _SIGNIFICANT}
+            same = source == self.streams[stream].source or (
+                source in moved and stream in {m.stream for m in incident.members}
+            )
+            if same and change.lower - over <= _QUIET_ROWS:
+                self.closed = [i for i in self.closed if i is not incident]
+                incident.closed_row = incident.closed_at = incident.closed_reason = None
+                incident.back_row = None
+                incident.reopened += 1
+                incident.spell = (change.row, change.lower, change.upper)
+                return incident
+        return None
+
+    def _opened(self, change: ChangePoint, evidence: Evidence, total: float) -> Incident:
+        return Incident(
             id="",
             opened_row=evidence.row,
             opened_at=evidence.at,
-            evidence_log10=total / float(np.log(10)),
+            evidence_log10=total / math.log(10),
             change_row=change.row,
             change_row_interval=(change.lower, change.upper),
-            updated_row=evidence.row,
+            changed_at=next((at for row, at in self._seen if row > change.row), evidence.at),
         )
-        self._add(incident, stream, share, evidence)
-        return incident
+
+    def _begin(self, incident: Incident, at: float) -> None:
+        """Give a new incident its name and what was said under it, and count it."""
+        incident.id = self._id(incident)
+        self.attention.recall(incident, at)
+        self._judge(incident)
+        key = (incident.cause, incident.culprit.target, incident.severity, incident.paged)
+        self.opened_total[key] = self.opened_total.get(key, 0) + 1
 
     def _absorb(self, position: int, shares: FloatArray, evidence: Evidence) -> list[int]:
         """Let streams of the culprit's source that moved with it join at once."""
         incident = self.open[position]
-        source = self._source(incident.culprit)
+        source = self.followed.source(incident)
         joined = []
         for i, info in enumerate(self.streams):
             if info.source == source and np.isfinite(shares[i]) and evidence.raw[i] > _SIGNIFICANT:
-                self._add(incident, i, 0.0, evidence)
+                self.followed.add(incident, i, 0.0, evidence.row)
                 shares[i] = -np.inf
                 joined.append(i)
         return joined
 
-    def _add(self, incident: Incident, stream: int, share: float, evidence: Evidence) -> None:
-        info = self.streams[stream]
-        facts = self._facts(incident, stream)
-        incident.members.append(
-            Member(
-                stream,
-                info.monitor,
-                info.target,
-                info.defect,
-                share,
-                evidence.row,
-                facts,
-                sentence(info, facts),
-            )
-        )
-        start = max(incident.change_row, 0)
-        counts, _ = self.history.since(self.sources[info.source], start)
-        self._recovery[stream] = Recovery(start, law_of(info, counts))
-
-    def _facts(self, incident: Incident, stream: int) -> dict[str, Any]:
-        info = self.streams[stream]
-        source = self.sources[info.source]
-        # the evaluation in which it changed holds rows of before as well
-        counts, moments = self.history.since(source, incident.change_row + 1)
-        if int(counts.sum()) < _CLEAR_ROWS:
-            counts, moments = self.history.since(source, incident.change_row)
-        nan = float("nan")
-        return describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
-
     def _close(self, evidence: Evidence, changes: list[Change]) -> list[int]:
-        """Follow the members of open incidents back to their reference; close what is over."""
-        rearm: list[int] = []
-        for incident in list(self.open):
-            for member in incident.members:
-                recovery = self._recovery.get(member.stream)
-                if recovery is not None and not recovery.done:
-                    info = self.streams[member.stream]
-                    source = self.sources[info.source]
-                    if recovery.follow(info, evidence.counts[source]):
-                        since, _ = self.history.since(source, recovery.start)
-                        recovery.law = law_of(info, since)
-            over = [
-                self._recovery[m.stream].done
-                for m in incident.members
-                if self._source(m) == self._source(incident.culprit) and m.stream in self._recovery
-            ]
-            if all(over):
-                incident.closed_row, incident.closed_at = evidence.row, evidence.at
-                incident.updated_row = evidence.row
-                self.open.remove(incident)
-                self.closed = [*self.closed, incident][-_KEPT:]
-                for member in incident.members:
-                    self._recovery.pop(member.stream, None)
-                    rearm.append(member.stream)
-                # streams that were on their way to join carry rows of what is now over
-                rearm += [
-                    i
-                    for i, info in enumerate(self.streams)
-                    if info.family in _DOWNSTREAM and i not in self._recovery
-                ]
-                self._armed |= dict.fromkeys(rearm, evidence.row)
-                changes.append(Change("closed", incident.copy(), evidence.at))
-        return sorted(set(rearm))
-
-    def _id(self, incident: Incident) -> str:
-        bucket = int(incident.opened_at // 600)
-        text = f"{self.model}|{incident.cause}|{incident.culprit.target}|{bucket}"
-        taken = {i.id for i in (*self.open, *self.closed)}
-        for n in range(len(taken) + 1):
-            name = hashlib.sha256(f"{text}|{n}".encode()).hexdigest()[:16]
-            if name not in taken:
-                return name
-        raise AssertionError("one more candidate than names taken")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all incidents as plain JSON values."""
-        return {
-            "open": [i.to_json() for i in self.open],
-            "closed": [i.to_json() for i in self.closed],
-            "opened_total": [[*k, v] for k, v in self.opened_total.items()],
-            "armed": {str(k): v for k, v in self._armed.items()},
-            "recovery": {
-                str(k): [r.start, r.law.tolist(), r.level, r.done, r.rows]
-                for k, r in self._recovery.items()
-            },
-        }
-
-    def restore(self, data: Mapping[str, Any]) -> None:
-        """Take up what `to_json` wrote."""
-        index = {(s.monitor, s.target, s.defect): i for i, s in enumerate(self.streams)}
-        self.open = [Incident.from_json(i, index) for i in data["open"]]
-        self.closed = [Incident.from_json(i, index) for i in data["closed"]]
-        self.opened_total = {(c, t, s, bool(p)): n for c, t, s, p, n in data["opened_total"]}
-        self._armed = {int(k): int(v) for k, v in data["armed"].items()}
-        self._recovery = {
-            int(k): Recovery(start, np.array(law), level, done, rows)
-            for k, (start, law, level, done, rows) in data["recovery"].items()
-        }
+        """Follow open incidents back to their reference; close what is over."""
+        over: list[Incident] = []
+        for incident in self.open:
+            if not self.followed.follow(incident, evidence.counts):
+                incident.reopened += incident.back_row is not None
+                incident.back_row = None
+                continue
+            if incident.back_row is None:
+                incident.back_row = evidence.row
+            # what came back once may do so again
+            if not incident.reopened or evidence.row - incident.back_row >= _QUIET_ROWS:
+                over.append(incident)
+        closed, rearm = self.end(over, evidence.row, evidence.at, "recovered")
+        changes += closed
+        return rearm

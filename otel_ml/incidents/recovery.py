@@ -1,7 +1,8 @@
 """Counts of a stream in an open incident in, whether it is back at its reference out.
 
-A one-sided sum of log-likelihood ratios, reference against the law during the incident: it grows
-only while rows look like the reference again.
+A sum of log-likelihood ratios, reference against the law during the incident, between nothing and
+a million to one: at the upper end the stream is back, at the lower end the fault is. In between
+what was decided last holds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Recovery:
     level
         The sum, natural log.
     done
-        Whether it is back.
+        Whether it is back. It is not any more once the fault has returned with as much evidence.
     rows
         Rows followed so far.
     """
@@ -58,8 +59,11 @@ class Recovery:
             return False
         self.rows += int(asked.sum())
         p = _normal(stream.asked(stream.law))
-        self.level = max(self.level + float((asked * np.log(p / self.law)).sum()), 0.0)
-        self.done = self.level >= _ENOUGH
+        # rows that depend on each other say less than their number
+        gain = float((asked * np.log(p / self.law)).sum()) / stream.design
+        self.level = min(max(self.level + gain, 0.0), _ENOUGH)
+        if self.level in (0.0, _ENOUGH):
+            self.done = self.level > 0.0
         return self.level == 0.0 and self.rows <= LEARN_ROWS
 
 

@@ -19,11 +19,13 @@ __all__ = [
     "ML_EXPORT_SIGNAL",
     "ML_FEATURE_CELL",
     "ML_FEATURE_NAME",
+    "ML_INCIDENT_ACKNOWLEDGED_BY",
     "ML_INCIDENT_CAUSE",
     "ML_INCIDENT_CAUSES",
     "ML_INCIDENT_CHANGE_ROW",
     "ML_INCIDENT_CHANGE_ROW_LOWER",
     "ML_INCIDENT_CHANGE_ROW_UPPER",
+    "ML_INCIDENT_CLOSED_REASON",
     "ML_INCIDENT_EFFECT",
     "ML_INCIDENT_EVIDENCE",
     "ML_INCIDENT_EVIDENCE_AGAINST",
@@ -32,9 +34,12 @@ __all__ = [
     "ML_INCIDENT_ID",
     "ML_INCIDENT_MEMBERS",
     "ML_INCIDENT_MONITOR",
+    "ML_INCIDENT_MUTED_UNTIL",
     "ML_INCIDENT_NEXT_STEP",
+    "ML_INCIDENT_NOTE",
     "ML_INCIDENT_OPENED_ROW",
     "ML_INCIDENT_PAGED",
+    "ML_INCIDENT_REOPENED",
     "ML_INCIDENT_RUNBOOK",
     "ML_INCIDENT_SEVERITY",
     "ML_INCIDENT_STATE",
@@ -69,6 +74,7 @@ __all__ = [
     "MlExportSignal",
     "MlFeatureCell",
     "MlIncidentCause",
+    "MlIncidentClosedReason",
     "MlIncidentSeverity",
     "MlIncidentState",
     "MlLabelState",
@@ -127,7 +133,22 @@ ML_INCIDENT_SEVERITY: Final = "ml.incident.severity"
 """How much the incident hurts."""
 
 ML_INCIDENT_PAGED: Final = "ml.incident.paged"
-"""Whether the incident is worth waking somebody."""
+"""Whether somebody should be woken now."""
+
+ML_INCIDENT_CLOSED_REASON: Final = "ml.incident.closed_reason"
+"""Why the incident was closed."""
+
+ML_INCIDENT_ACKNOWLEDGED_BY: Final = "ml.incident.acknowledged_by"
+"""Who takes care of the incident."""
+
+ML_INCIDENT_NOTE: Final = "ml.incident.note"
+"""What that person had to say."""
+
+ML_INCIDENT_MUTED_UNTIL: Final = "ml.incident.muted_until"
+"""Until when the incident pages nobody, as an ISO 8601 time in UTC."""
+
+ML_INCIDENT_REOPENED: Final = "ml.incident.reopened"
+"""How often the fault came back shortly after it was over."""
 
 ML_INCIDENT_CAUSE: Final = "ml.incident.cause"
 """Most likely cause."""
@@ -330,20 +351,51 @@ class MlIncidentSeverity:
     """Good to know."""
 
 
+class MlIncidentClosedReason:
+    """Values of ``ml.incident.closed_reason``."""
+
+    RECOVERED: Final = "recovered"
+    """The streams are back at their reference."""
+
+    COMMAND: Final = "command"
+    """Somebody closed it."""
+
+    RE_REFERENCED: Final = "re-referenced"
+    """Another reference was accepted."""
+
+
 class MlIncidentCause:
     """Values of ``ml.incident.cause``. Further values are allowed."""
 
     UNIT_CHANGE: Final = "unit_change"
-    """A column was rescaled or shifted."""
+    """A column was multiplied by a factor."""
+
+    SHIFTED_OFFSET: Final = "shifted_offset"
+    """A constant was added to a column."""
+
+    SIGN_FLIP: Final = "sign_flip"
+    """A column changed its sign."""
+
+    SWAPPED_COLUMNS: Final = "swapped_columns"
+    """Two columns exchanged their values."""
 
     MISSING_VALUES: Final = "missing_values"
     """Values are missing."""
 
+    UPSTREAM_JOIN_FAILURE: Final = "upstream_join_failure"
+    """Several columns became missing together."""
+
     NEW_CATEGORY: Final = "new_category"
     """A category came that the model never saw."""
 
+    CATEGORY_RENAMED: Final = "category_renamed"
+    """A category took the share another one lost."""
+
     OUT_OF_RANGE: Final = "out_of_range"
     """Values lie outside the range of the reference."""
+
+    SENTINEL_VALUE: Final = "sentinel_value"
+    """A placeholder such as 9999 arrives in place of values."""
 
     TYPE_CHANGE: Final = "type_change"
     """A numeric feature holds text."""
@@ -351,23 +403,86 @@ class MlIncidentCause:
     STUCK_VALUE: Final = "stuck_value"
     """A column repeats one value."""
 
+    DEFAULT_VALUE: Final = "default_value"
+    """Part of the rows of a column have one value."""
+
+    ROUNDING_OR_PRECISION: Final = "rounding_or_precision"
+    """Values lost their precision."""
+
+    CLIPPING: Final = "clipping"
+    """Values stop at a limit."""
+
+    FEATURE_PIPELINE_DELAY: Final = "feature_pipeline_delay"
+    """Several columns froze together."""
+
     INPUT_SHIFT: Final = "input_shift"
     """The distribution of a column changed."""
+
+    SUBPOPULATION_GROWTH: Final = "subpopulation_growth"
+    """One segment grew."""
+
+    CORRELATION_CHANGE: Final = "correlation_change"
+    """Columns no longer fit together."""
+
+    OUT_OF_DISTRIBUTION_INPUTS: Final = "out_of_distribution_inputs"
+    """Rows are unlike any of the reference."""
+
+    TRAINING_SERVING_SKEW: Final = "training_serving_skew"
+    """The change was there in the first rows."""
+
+    SEASONAL_PATTERN_NOT_IN_REFERENCE: Final = "seasonal_pattern_not_in_reference"
+    """A pattern of time that the reference lacks."""
+
+    CLIENT_CHANGE: Final = "client_change"
+    """One client accounts for the change."""
+
+    SCHEMA_CHANGE: Final = "schema_change"
+    """Columns are missing, new or renamed."""
 
     SCORE_SHIFT: Final = "score_shift"
     """The distribution of the scores changed."""
 
-    CLASS_MIX_SHIFT: Final = "class_mix_shift"
-    """The mix of predicted classes changed."""
+    MODEL_ROLLOUT: Final = "model_rollout"
+    """A roll-out near the change point explains it."""
+
+    THRESHOLD_CHANGE: Final = "threshold_change"
+    """Decisions changed, scores did not."""
+
+    CLASS_PRIOR_SHIFT: Final = "class_prior_shift"
+    """The mix of outcomes changed."""
+
+    CALIBRATION_SHIFT: Final = "calibration_shift"
+    """Scores no longer mean what they say."""
 
     PERFORMANCE_DROP: Final = "performance_drop"
     """The model got worse."""
 
+    CONCEPT_DRIFT: Final = "concept_drift"
+    """The outcome changed for the same inputs."""
+
     SUBGROUP_PERFORMANCE_DROP: Final = "subgroup_performance_drop"
     """The model got worse in one group."""
 
+    LABEL_PROBLEM: Final = "label_problem"
+    """The labels changed."""
+
+    DUPLICATE_TRAFFIC: Final = "duplicate_traffic"
+    """Rows are sent again."""
+
+    RETRY_STORM: Final = "retry_storm"
+    """Callers try again and again."""
+
+    VOLUME_DROP: Final = "volume_drop"
+    """Fewer predictions are asked for."""
+
+    VOLUME_SURGE: Final = "volume_surge"
+    """More predictions are asked for."""
+
     LATENCY_INCREASE: Final = "latency_increase"
     """Calls take longer."""
+
+    LARGER_BATCHES: Final = "larger_batches"
+    """Calls are slow because they are larger."""
 
     ERROR_INCREASE: Final = "error_increase"
     """More calls fail."""
@@ -449,6 +564,9 @@ class MlMonitorName:
     INPUT_DRIFT: Final = "input_drift"
     """The distribution of a feature changed."""
 
+    JOINT_DRIFT: Final = "joint_drift"
+    """A feature no longer fits the others, or rows as a whole do not."""
+
     DATA_QUALITY: Final = "data_quality"
     """Values are missing, unseen, out of range or stuck."""
 
@@ -460,6 +578,21 @@ class MlMonitorName:
 
     PERFORMANCE: Final = "performance"
     """Labels say that the model got worse, overall or in a group."""
+
+    CALIBRATION: Final = "calibration"
+    """Labels say that scores no longer mean what they say, overall or in a group."""
+
+    DUPLICATES: Final = "duplicates"
+    """Rows are sent again."""
+
+    CLIENT_DRIFT: Final = "client_drift"
+    """The mix of clients changed."""
+
+    VOLUME: Final = "volume"
+    """The number of rows per interval changed."""
+
+    SCHEMA: Final = "schema"
+    """Columns are missing, new or renamed."""
 
     LATENCY: Final = "latency"
     """Calls take longer."""

@@ -51,6 +51,11 @@ ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
         "ml.incident.causes",
         "ml.incident.evidence.for",
         "ml.incident.evidence.against",
+        "ml.incident.reopened",
+        "ml.incident.closed_reason",
+        "ml.incident.acknowledged_by",
+        "ml.incident.note",
+        "ml.incident.muted_until",
         "ml.client.pseudonym",
     ),
 }

@@ -26,7 +26,7 @@ def _history(
     rng: np.random.Generator, stream: Stream, after: FloatArray, change: int, rows: int
 ) -> History:
     """Rows of the stream's own law up to row `change`, of `after` from there on."""
-    history = History(1, len(stream.law))
+    history = History([len(stream.law)])
     for start in range(0, rows, _ROWS):
         old = min(max(change - start, 0), _ROWS)
         counts = rng.multinomial(old, stream.law) + rng.multinomial(_ROWS - old, after)
@@ -79,7 +79,7 @@ def test_a_lasting_difference_within_the_floor_is_not_taken_for_the_change() -> 
     far = 0
     for _ in range(100):
         production = rng.dirichlet(2000 * _P)
-        history = History(1, len(_P))
+        history = History([len(_P)])
         for start in range(0, 6000, _ROWS):
             law = production if start < 5000 else _tilted(1.5)
             history.add(rng.multinomial(_ROWS, law)[None, :], np.zeros((1, 3)), np.array([start]))
@@ -90,7 +90,7 @@ def test_a_lasting_difference_within_the_floor_is_not_taken_for_the_change() -> 
 def test_what_came_before_is_not_looked_at() -> None:
     rng = np.random.default_rng(4)
     stream = _stream(_P)
-    history = History(1, len(_P))
+    history = History([len(_P)])
     for start in range(0, 3000, _ROWS):  # an incident from 0 to 1000, and a new one at 2500
         law = _tilted(3.0) if start < 1000 else _tilted(1.5) if start >= 2500 else _P
         history.add(rng.multinomial(_ROWS, law)[None, :], np.zeros((1, 3)), np.array([start]))
@@ -99,7 +99,7 @@ def test_what_came_before_is_not_looked_at() -> None:
 
 
 def test_the_ring_keeps_the_latest_and_forgets_the_rest() -> None:
-    history = History(1, 2, length=10)
+    history = History([2], length=10)
     for i in range(25):
         history.add(np.array([[i, 1]]), np.array([[1.0, i, i * i]]), np.array([i * 50]))
     counts, moments = history.since(0, 20 * 50)
@@ -112,7 +112,7 @@ def test_the_ring_keeps_the_latest_and_forgets_the_rest() -> None:
 
 
 def test_a_stream_that_counted_nothing_has_no_change_point() -> None:
-    history = History(1, 2)
+    history = History([2])
     history.add(np.zeros((1, 2), dtype=np.int64), np.zeros((1, 3)), np.array([0]))
     found = history.change_point(0, _stream(np.array([0.5, 0.5])))
     assert (found.row, found.lower, found.upper) == (0, 0, 0)

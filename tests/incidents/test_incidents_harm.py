@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from otel_ml.incidents import Member
-from otel_ml.incidents.harm import assess
+from otel_ml.incidents.advice import Since
+from otel_ml.incidents.harm import assess, implied_change, rank_members
 from otel_ml.types import Stream
 
 _FAMILY = {
@@ -19,6 +20,12 @@ _FAMILY = {
     "performance": "performance",
     "latency": "latency",
     "errors": "latency",
+    "joint_drift": "inputs",
+    "calibration": "performance",
+    "duplicates": "inputs",
+    "client_drift": "inputs",
+    "volume": "latency",
+    "schema": "quality",
 }
 
 
@@ -27,11 +34,16 @@ def _members(*items: tuple[str, str, str, dict[str, float]]) -> tuple[list[Membe
     for i, (monitor, target, defect, effect) in enumerate(items):
         effect = {"before": 0.0, "after": 0.0, "total_variation": 0.0, **effect}
         members.append(Member(i, monitor, target, defect, 1.0, 100, effect, f"text of {target}"))
-        none = np.zeros((1, 2))
-        streams.append(
-            Stream(monitor, _FAMILY[monitor], target, target, "rows", none[0], none, ("a", "b"))
-        )
+        streams.append(_stream(monitor, target, np.array([0.5, 0.5])))
     return members, streams
+
+
+def _stream(monitor: str, target: str, law: Any) -> Stream:
+    none = np.zeros((1, len(law)))  # what is bet on is not read here
+    cells = tuple(f"c{i}" for i in range(len(law)))
+    return Stream(
+        monitor, _FAMILY[monitor], target, target, "rows", law, none, none, np.ones(1), cells
+    )
 
 
 _DRIFT = ("input_drift", "x", "", {"total_variation": 0.4})
@@ -41,6 +53,16 @@ _ERRORS = ("performance", "performance", "", {"before": 0.1, "after": 0.15})
 _WORSE = ("performance", "sex=2", "", {"before": 0.1, "after": 0.25})
 _SLOW = ("latency", "latency", "", {"after": 0.9})
 _FAILED = ("errors", "errors", "", {"after": 0.5})
+_JOINT = ("joint_drift", "x", "", {"total_variation": 0.3})
+_OUT = ("joint_drift", "out_of_distribution", "", {"total_variation": 0.3})
+_FEW_OUT = ("joint_drift", "out_of_distribution", "", {"total_variation": 0.04})
+_CALIBRATION = ("calibration", "calibration", "", {"total_variation": 0.1})
+_REPEATED = ("duplicates", "duplicates", "", {"after": 0.4})
+_SOME_REPEATED = ("duplicates", "duplicates", "", {"after": 0.05})
+_CLIENTS = ("client_drift", "clients", "", {"total_variation": 0.3})
+_FEWER = ("volume", "volume", "", {"before": 100.0, "after": 20.0})
+_MORE = ("volume", "volume", "", {"before": 100.0, "after": 300.0})
+_SCHEMA = ("schema", "schema", "", {"after": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +82,23 @@ _FAILED = ("errors", "errors", "", {"after": 0.5})
         # realised errors weigh most, and the worst group is named
         ([_DRIFT, _SCORE, _ERRORS], {"x": 0.2}, "error_rate", 0.05, "warning", True),
         ([_ERRORS, _WORSE], {}, "error_rate", 0.15, "critical", True),
+        # relations between features the model ignores hurt nobody, unless an output moved
+        ([_JOINT], {"x": 0.2}, "score", 0.06, "warning", True),
+        ([_JOINT], {"x": 0.001}, "score", 0.0003, "info", False),
+        ([_JOINT, _DRIFT], {"x": 0.001}, "score", 0.0004, "info", False),
+        ([_JOINT, _SCORE], {"x": 0.001}, "score", 0.25, "warning", True),
+        ([_OUT], {"x": 0.2}, "defective_rows", 0.3, "warning", True),
+        ([_FEW_OUT], {"x": 0.2}, "defective_rows", 0.04, "info", False),
+        ([_CALIBRATION], {}, "score", 0.1, "warning", True),
+        ([_SCHEMA], {}, "defective_rows", 1.0, "warning", True),
+        # what only the traffic does
+        ([_REPEATED], {}, "defective_rows", 0.4, "warning", True),
+        ([_SOME_REPEATED], {}, "defective_rows", 0.05, "info", False),
+        ([_CLIENTS], {}, "unknown", None, "info", False),
+        ([_FEWER], {}, "unknown", None, "warning", True),
+        ([_MORE], {}, "unknown", None, "info", False),
+        ([_CLIENTS, _DRIFT], {"x": 0.2}, "score", 0.08, "warning", True),
+        ([_CLIENTS, _DRIFT], {"x": 0.001}, "score", 0.0004, "info", False),
         ([_SLOW], {}, "slow_calls", 0.9, "critical", True),
         ([_FAILED], {}, "failed_calls", 0.5, "critical", True),
     ],
@@ -88,3 +127,102 @@ def test_every_defect_has_words(defect: str) -> None:
 def test_the_worst_group_is_the_one_named() -> None:
     members, streams = _members(_ERRORS, _WORSE)
     assert "sex=2" in assess(members, streams, {})[0].text
+
+
+def _since(target: str, counts: Any) -> Since:
+    held = np.array([counts], dtype=np.int64)
+    return Since({target: 0}, held, np.zeros((1, 3)))
+
+
+def test_effects_of_cells_say_more_than_the_sensitivity() -> None:
+    """Mean change and distance of the laws of effects, against direct computation."""
+    law, after = np.array([0.5, 0.3, 0.2]), np.array([200, 300, 500])
+    effect = np.array([0.1, -0.2, 0.4])
+    member = _members(_DRIFT)[0][0]
+    streams = [_stream("input_drift", "x", law)]
+    found = implied_change(member, streams, {"x": 9.0}, {"x": effect}, _since("x", after))
+    assert found is not None
+    q = after / 1000
+    assert found[1] == pytest.approx(float(((q - law) * effect).sum()))
+    # the least mean distance that turns one law into the other, from their quantiles
+    grid = (np.arange(100_000) + 0.5) / 100_000
+    order = np.argsort(effect)
+    old = effect[order][np.searchsorted(np.cumsum(law[order]), grid)]
+    new = effect[order][np.searchsorted(np.cumsum(q[order]), grid)]
+    assert found[0] == pytest.approx(float(np.abs(new - old).mean()), abs=1e-4)
+    assert found[0] >= abs(found[1] or 0.0)
+
+
+def test_a_shift_between_cells_that_mean_the_same_to_the_model_pages_nobody() -> None:
+    law, after = np.array([0.5, 0.5]), np.array([900, 100])
+    members, _ = _members(_DRIFT)
+    streams = [_stream("input_drift", "x", law)]
+    flat, steep = {"x": np.array([0.2, 0.2])}, {"x": np.array([0.0, 0.3])}
+    since = _since("x", after)
+    harm, severity, pages = assess(members, streams, {}, effects=flat, since=since)
+    assert (severity, pages) == ("info", False)
+    assert harm.value == pytest.approx(0.0)
+    harm, _, pages = assess(members, streams, {}, effects=steep, since=since)
+    assert pages
+    assert harm.value == pytest.approx(0.12)
+    assert "down 0.120 net" in harm.text
+    assert assess(members, streams, {}, effects=steep)[0].kind == "unknown"  # no counts
+
+
+def test_the_harm_names_the_defect_of_the_feature_that_is_used() -> None:
+    other = ("data_quality", "y", "missing", {"after": 0.2})
+    members, streams = _members(_MISSING, other)
+    harm, severity, pages = assess(members, streams, {"x": 0.001, "y": 0.2})
+    assert harm.text == "20% of rows are scored without y"
+    assert (severity, pages) == ("warning", True)
+    harm, severity, pages = assess(members, streams, {"x": 0.001, "y": 0.001})
+    assert (severity, pages) == ("info", False)
+
+
+def _named(items: Any, sensitivity: Any = None, **more: Any) -> list[tuple[str, str]]:
+    members, streams = _members(*items)
+    ranked = rank_members(members, streams, sensitivity or {}, **more)
+    assert sorted(m.stream for m in ranked) == sorted(m.stream for m in members)
+    return [(m.monitor, m.target) for m in ranked]
+
+
+def _drift(name: str, information: float, **more: float) -> Any:
+    effect = {"total_variation": 0.3, "information": information, **more}
+    return ("input_drift", name, "", effect)
+
+
+def test_of_two_features_that_moved_alike_the_important_one_comes_first() -> None:
+    alike = [_drift("a", 0.3), _drift("b", 0.2)]
+    assert _named(alike)[0] == ("input_drift", "a")
+    assert _named(alike, {"a": 0.01, "b": 0.2})[0] == ("input_drift", "b")
+    assert _named(alike, {"a": 0.2, "b": 0.01})[0] == ("input_drift", "a")
+    # by more than a factor of two evidence decides
+    apart = [_drift("a", 0.5), _drift("b", 0.2)]
+    assert _named(apart, {"a": 0.01, "b": 0.2})[0] == ("input_drift", "a")
+
+
+def test_only_changes_of_the_same_time_are_compared_by_harm() -> None:
+    alike = [_drift("a", 0.3), _drift("b", 0.2)]
+    sensitivity = {"a": 0.01, "b": 0.2}
+    same = {0: (1000, 1100), 1: (1150, 1300)}
+    later = {0: (1000, 1100), 1: (1500, 1700)}
+    assert _named(alike, sensitivity, changes=same)[0] == ("input_drift", "b")
+    assert _named(alike, sensitivity, changes=later)[0] == ("input_drift", "a")
+
+
+def test_what_follows_comes_after_what_it_follows_from() -> None:
+    score = ("score_drift", "score", "", {"information": 3.0})
+    residual = ("joint_drift", "a", "", {"information": 2.0})
+    other = ("joint_drift", "c", "", {"information": 2.5})
+    found = _named([_WORSE, score, other, residual, _drift("b", 0.9), _drift("a", 0.1)])
+    # b moved further, but still fits the others; the residual of a does not
+    assert found[:2] == [("input_drift", "a"), ("input_drift", "b")]
+    assert [m for m, _ in found[2:]] == ["joint_drift", "joint_drift", "score_drift", "performance"]
+
+
+def test_relations_alone_and_outputs_alone_are_ranked_by_evidence() -> None:
+    one = ("joint_drift", "a", "", {"information": 0.1})
+    two = ("joint_drift", "b", "", {"information": 0.9})
+    assert _named([one, two])[0] == ("joint_drift", "b")
+    assert _named([("prediction_drift", "prediction", "", {}), _SCORE])[0][0] == "score_drift"
+    assert rank_members([], []) == []

@@ -1,0 +1,98 @@
+"""The members of an incident in, the same with the culprit first out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from otel_ml.incidents.advice.implied import Effects, Sensitivities, implied_change
+from otel_ml.incidents.advice.since import Since
+from otel_ml.incidents.incident import Member
+from otel_ml.types import Stream
+
+__all__ = ["rank_members"]
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+_OF_CELLS: Final = ("input_drift", "data_quality")
+_OUT: Final = "out_of_distribution"
+_COMPARABLE: Final = 0.5  # of the strongest member's evidence per row
+_SLACK_ROWS: Final = 100
+_LEVEL: Final[Mapping[str, int]] = {
+    "data_quality": 0,
+    "input_drift": 0,
+    "schema": 0,
+    "score_drift": 3,
+    "prediction_drift": 4,
+    "calibration": 5,
+    "performance": 6,
+}
+
+
+def rank_members(
+    members: Sequence[Member],
+    streams: Sequence[Stream],
+    sensitivity: Sensitivities = _NOTHING,
+    *,
+    effects: Effects = _NOTHING,
+    since: Since | None = None,
+    changes: Mapping[int, tuple[int, int]] | None = None,
+) -> list[Member]:
+    """Return the members with the culprit first.
+
+    Parameters
+    ----------
+    members
+        Streams of one incident.
+    streams, sensitivity, effects, since
+        As for `assess`.
+    changes
+        Interval of the change point of each stream, in rows, by position of the stream; a member
+        without one is taken to have changed with the others.
+
+    Notes
+    -----
+    What changed by itself comes before what follows from it: an input or a defect before the
+    relations it breaks, those before outputs, those before errors. Where residuals given the other
+    features are watched and some moved, an input whose own residual did not is a follower too.
+    Among equals the evidence of one row decides; members within a factor of two of the strongest,
+    of the same change, are in the order of the harm they imply.
+    """
+    residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
+    own = {m.target for m in members if m.monitor in _OF_CELLS}
+    defects = {m.target for m in members if m.defect}
+
+    def level(member: Member) -> int:
+        base = _LEVEL.get(member.monitor, 0)
+        if member.monitor == "joint_drift":
+            base = 2 if own else 0
+        elif member.monitor == "input_drift" and residuals & own and member.target not in defects:
+            base = 0 if member.target in residuals else 1
+        return base
+
+    def strength(member: Member) -> float:
+        effect = member.effect
+        return float(effect.get("information", effect.get("total_variation", 0.0)))
+
+    first = min((level(m) for m in members), default=0)
+    leading = [m for m in members if level(m) == first]
+    strongest = max(leading, key=strength, default=None)
+
+    def comparable(member: Member) -> bool:
+        if strongest is None or level(member) != first:
+            return False
+        near = strength(member) >= _COMPARABLE * strength(strongest)
+        known = changes or {}
+        here, there = known.get(member.stream), known.get(strongest.stream)
+        if here is None or there is None:
+            return near
+        same = here[0] <= there[1] + _SLACK_ROWS and here[1] >= there[0] - _SLACK_ROWS
+        return near and same
+
+    def place(member: Member) -> tuple[float, ...]:
+        found = implied_change(member, streams, sensitivity, effects, since)
+        harm = -1.0 if found is None else found[0]
+        if comparable(member):
+            return (level(member), 0.0, -harm, -strength(member))
+        return (level(member), 1.0, -strength(member), -harm)
+
+    return sorted(members, key=place)
