@@ -10,16 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
 from otel_ml.clock import Clock, SystemClock
+from otel_ml.counting import count_batch
 from otel_ml.errors import DataError, OtelMlError, StateError
 from otel_ml.given import batch_of, check_batch
-from otel_ml.incidents import Change, Evidence, Incident
+from otel_ml.incidents import Change, Command, Evidence, Incident
 from otel_ml.learning import Learner
 from otel_ml.profile import Profile, Reference
-from otel_ml.profile.coder import chunk_counts, encode
 from otel_ml.profile.values import category_key
 from otel_ml.state import State
 from otel_ml.types import Batch, ModelKey
@@ -88,7 +86,6 @@ class Engine:
             model = ModelKey(name, None if reference is None else reference.model_version)
         self.model = model
         self.rows = 0
-        self.schema: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.state: State | None = None
         self.learner: Learner | None = None
         self._changes: list[Change] = []
@@ -102,6 +99,11 @@ class Engine:
     def reference(self) -> Reference | None:
         """What production is compared with, None while it is being learned."""
         return None if self.state is None else self.state.reference
+
+    @property
+    def schema(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Features the latest batch lacked, and those it had that the reference does not know."""
+        return ((), ()) if self.state is None else self.state.local.schema
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
@@ -192,6 +194,8 @@ class Engine:
             Incidents opened, updated and closed, in order.
         """
         at = self.clock.time() if now is None else now
+        if self.state is not None:
+            self.state.advance(at)
         if self.state is not None and self.state.pending():
             # a clock that jumps back must not silence the monitors
             late = abs(at - self._last_evaluation) >= EVALUATION_SECONDS
@@ -310,35 +314,10 @@ class Engine:
         now = self.clock.time()
         if math.isinf(self._last_evaluation):
             self._last_evaluation = now
-        codes = encode(state.reference, batch)
-        self.schema = (codes.missing_features, codes.new_features)
-        if state.calls(batch) and not state.latency_known:
-            state.learn_latency(self.rows)
-        times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
-        state.count_windows(codes, times, now)
-        state.wait_for_labels(batch, codes, self.rows)
-        if batch.n == 0:
-            return
-        chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
-        chunks = int(chunk[-1]) + 1
-        # a clock far ahead must not date an incident
-        at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
-        at = at if math.isfinite(at) else now
-        for first in range(0, chunks, 256):  # bounded memory whatever the size of the batch
-            part = (chunk >= first) & (chunk < first + 256)
-            group = chunk[part] - first
-            counts, moments = chunk_counts(
-                state.reference.layout,
-                codes.select(part),
-                group,
-                int(group[-1]) + 1,
-            )
-            sizes = np.bincount(group, minlength=len(counts))
-            for counted, moment, size in zip(counts, moments, sizes.tolist(), strict=True):
-                state.add(counted, moment, size)
-                self.rows += size
-                if state.pending_rows >= EVALUATION_ROWS:
-                    self._evaluate(state, at, now)
+        for size, at in count_batch(state, batch, self.rows, now):
+            self.rows += size
+            if state.pending_rows >= EVALUATION_ROWS:
+                self._evaluate(state, at, now)
 
     def _evaluate(self, state: State, at: float, now: float) -> None:
         # a budget in rows is spent by rows, however often few of them are evaluated
@@ -360,3 +339,53 @@ class Engine:
         detector.muted[state.incidents.members()] = True
         self._changes += changes
         self._last_evaluation = now
+
+    def apply(self, command: Command) -> list[Change]:
+        """Do what a person says about incidents; return what changed by it.
+
+        Parameters
+        ----------
+        command
+            Any command but ``re-reference``, for which there is `re_reference`.
+        """
+        state = self.state
+        if state is None:
+            return []
+        changes, rearm = state.incidents.apply(command, self.rows, self.clock.time())
+        if rearm:
+            state.detector.reset(rearm, self.rows)
+        state.detector.muted[:] = False
+        state.detector.muted[state.incidents.members()] = True
+        return changes
+
+    def re_reference(
+        self, reference: Reference | None = None, learn: Learner | None = None
+    ) -> list[Change]:
+        """Accept traffic as it is now: compare with another reference; open incidents close.
+
+        Labels that come later of predictions made before find none.
+
+        Parameters
+        ----------
+        reference
+            The reference to compare with from now on.
+        learn
+            Where there is none: what learns it from the next rows; nothing is watched meanwhile.
+
+        Raises
+        ------
+        StateError
+            If both or neither are given; nothing changes then.
+        """
+        if (reference is None) == (learn is None):
+            raise StateError("one of reference and learn is needed", remedy="give either")
+        old = self.state
+        changes: list[Change] = []
+        if old is not None:
+            ending = tuple(old.incidents.open)
+            changes, _ = old.incidents.end(ending, self.rows, self.clock.time(), "re-referenced")
+        self.learner = learn
+        self.state = None if reference is None else self._new_state(reference)
+        if old is not None and self.state is not None:
+            self.state.incidents.inherit(old.incidents)
+        return changes

@@ -6,15 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.profile import Reference
+from otel_ml.profile.coder import encode
+from otel_ml.profile.outputs import as_scores
+from otel_ml.profile.settling import FIRST_SHARE, unsettled_rows
 from otel_ml.profile.values import category_key, numeric_values
 from otel_ml.types import Batch, ModelKey
 
 __all__ = ["Learner"]
 
 _KEPT: Final = 100_000  # rows held at most, whatever `learn_rows` says
+_LEAST_FIRST: Final = 50
+_KINDS: Final[Mapping[str, Any]] = {"clients": object, "event_times": np.float64}
 
 
 class Learner:
@@ -35,6 +41,7 @@ class Learner:
         self.target = min(max(target, 1), _KEPT)
         self.options = dict(options)
         self.rows = 0
+        self.left_out = 0
         self._batches: list[Batch] = []
         self._labels: dict[str, str] = {}
 
@@ -74,6 +81,8 @@ class Learner:
         options: dict[str, Any] = {
             "scores": self._all("scores"),
             "predictions": self._all("predictions"),
+            "times": self._all("event_times"),
+            "clients": self._all("clients"),
             "slices": {
                 n: _stack([b.slices.get(n) for b in self._batches], self._sizes()) for n in slices
             },
@@ -85,6 +94,9 @@ class Learner:
         labels = self._known_labels()
         if labels is not None:
             options["labels"] = labels
+        self.left_out = self._unsettled(features, options)
+        if self.left_out:
+            features, options = _part(features, options, slice(self.left_out, None))
         reference = self._build(features, options)
         starts = np.cumsum([0, *self._sizes()])[:-1].tolist()
         return reference, list(zip(self._batches, starts, strict=True)), self._labels
@@ -101,6 +113,27 @@ class Learner:
         # a positive class that did not come up yet: the classes seen are better than none
         return Reference.build(features, source="traffic", **{**stated, "positive": None})
 
+    def _unsettled(self, features: dict[str, Any], options: dict[str, Any]) -> int:
+        """Return how many of the first rows do not belong to the rest."""
+        rows = sum(self._sizes())
+        first = int(rows * FIRST_SHARE)
+        if first < _LEAST_FIRST:
+            return 0
+        try:
+            rest = self._build(*_part(features, options, slice(first, None)))
+        except DataError:
+            return 0  # what cannot be built is said when all rows are tried
+        some, held = _part(features, options, slice(first))
+        batch = Batch(
+            first,
+            some,
+            predictions=held["predictions"],
+            scores=None if held["scores"] is None else as_scores(held["scores"]),
+            slices=held["slices"],
+            clients=None if held["clients"] is None else held["clients"].tolist(),
+        )
+        return unsettled_rows(rest, encode(rest, batch).codes, rows)
+
     def _sizes(self) -> list[int]:
         return [b.n for b in self._batches]
 
@@ -108,7 +141,7 @@ class Learner:
         parts = [getattr(b, name) for b in self._batches]
         if not parts or any(p is None for p in parts):
             return None
-        return np.concatenate(parts)
+        return np.concatenate([np.asarray(p, dtype=_KINDS.get(name)) for p in parts])
 
     def _known_labels(self) -> Any:
         """Return the labels of all rows, or None unless every one is known."""
@@ -132,6 +165,8 @@ class Learner:
                     "scores": None if b.scores is None else _plain(b.scores),
                     "ids": None if b.ids is None else list(b.ids),
                     "aliases": None if b.aliases is None else list(b.aliases),
+                    "clients": None if b.clients is None else list(b.clients),
+                    "times": None if b.event_times is None else _plain(b.event_times),
                 }
                 for b in self._batches
             ],
@@ -153,9 +188,23 @@ class Learner:
                     scores=None if item["scores"] is None else _array(item["scores"]),
                     ids=item["ids"],
                     aliases=item["aliases"],
+                    clients=item["clients"],
+                    event_times=None if item["times"] is None else _array(item["times"]),
                 )
             )
         return learner
+
+
+def _part(
+    features: Mapping[str, Any], options: Mapping[str, Any], rows: slice
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return columns and options of some of the rows."""
+    kept = dict(options)
+    for name in ("scores", "predictions", "times", "clients", "labels"):
+        if kept.get(name) is not None:
+            kept[name] = kept[name][rows]
+    kept["slices"] = {k: v[rows] for k, v in options["slices"].items()}
+    return {k: v[rows] for k, v in features.items()}, kept
 
 
 def _stack(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
@@ -181,6 +230,8 @@ def _first(batch: Batch, n: int) -> Batch:
         scores=head(batch.scores),
         ids=head(batch.ids),
         aliases=head(batch.aliases),
+        clients=head(batch.clients),
+        event_times=head(batch.event_times),
         slices={name: column[:n] for name, column in batch.slices.items()},
     )
 

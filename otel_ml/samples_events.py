@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from otel_ml.engine import Engine
@@ -45,6 +46,16 @@ def incident_event(key: ModelKey, change: Change) -> Event:
         a.ML_INCIDENT_HARM: incident.harm.text,
         a.ML_INCIDENT_CAUSES: [f"{c.id}:{c.score:.2f}" for c in incident.causes],
     }
+    said: dict[str, Any] = {
+        a.ML_INCIDENT_CLOSED_REASON: incident.closed_reason,
+        a.ML_INCIDENT_ACKNOWLEDGED_BY: incident.acknowledged_by,
+        a.ML_INCIDENT_NOTE: incident.note,
+        a.ML_INCIDENT_REOPENED: incident.reopened or None,
+    }
+    if incident.muted_until is not None:
+        until = datetime.fromtimestamp(incident.muted_until, timezone.utc)
+        said[a.ML_INCIDENT_MUTED_UNTIL] = until.isoformat()
+    named |= {key: value for key, value in said.items() if value is not None}
     if cause is not None:
         named |= {
             a.ML_INCIDENT_NEXT_STEP: cause.next_step,
@@ -53,13 +64,12 @@ def incident_event(key: ModelKey, change: Change) -> Event:
             a.ML_INCIDENT_EVIDENCE_AGAINST: list(cause.contradicting),
         }
     body = f"Incident {change.state}: {cause.title if cause else 'unknown cause'}. "
-    return Event(
-        e.ML_INCIDENT,
-        named,
-        int(change.at * 1e9),
-        incident.severity,
-        body + incident.culprit.text + ".",
-    )
+    body += incident.culprit.text + "."
+    if incident.closed_reason == "command":
+        body += " Closed by command: watched again from now on, against the same reference."
+    if incident.closed_reason == "re-referenced":
+        body += " Traffic as it is now was accepted as the new reference."
+    return Event(e.ML_INCIDENT, named, int(change.at * 1e9), incident.severity, body)
 
 
 def reference_event(key: ModelKey, engine: Engine, now_ns: int) -> Event:

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from otel_ml.damping import Damping
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents
 from otel_ml.labelled import Labelled, Waiting, fill
-from otel_ml.monitors import (
-    ERRORS_SOURCE,
-    LATENCY,
-    LATENCY_BOUNDS,
-    LATENCY_SOURCE,
-    MONITORS,
-    Detector,
-    call_errors,
-    error_rates,
-    error_source,
-    latency,
-)
+from otel_ml.local import CALL_SOURCES, ROW_SOURCES, Counted, Local
+from otel_ml.monitors import LABEL_MONITORS, MONITORS, Detector, label_sources
 from otel_ml.profile import Joined, Profile, Reference, Windows
-from otel_ml.profile.cells import fixed_cells, moments
 from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
-
-_LATENCY_CELLS: Final = fixed_cells(LATENCY, LATENCY_BOUNDS)
-_LATENCY_CALLS: Final = 200  # calls that become the baseline of the latency
 
 
 class State:
@@ -52,34 +41,30 @@ class State:
         self, reference: Reference, *, model: str, min_effect: float, label_capacity: int
     ) -> None:
         self.reference = reference
+        self.min_effect = min_effect
         layout = reference.layout
-        groups = [error_source(a, g) for a, g, _, _ in error_rates(reference)]
-        names = [*(c.name for c in layout.sources), LATENCY_SOURCE, ERRORS_SOURCE, *groups]
-        self.sources: Mapping[str, int] = {name: i for i, name in enumerate(names)}
-        if len(self.sources) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(
-                f"a feature is called {twice!r}, as the counts of calls or errors are",
-                remedy="rename the column and build the reference again",
-            )
-        self.width = max(layout.width, _LATENCY_CELLS.size)
-        streams = [s for monitor in MONITORS for s in monitor(reference, min_effect)]
-        streams = [s for s in (*streams, call_errors()) if len(s.logs)]
-        self.detector = Detector(streams, self.sources, self.width)
-        self.history = History(len(names), self.width)
+        sizes = _sizes(reference)
+        self.sources: Mapping[str, int] = {name: i for i, (name, _) in enumerate(sizes)}
+        self.width = max(size for _, size in sizes)
+        self.local = Local(reference)
+        self.damping = Damping(reference, [name in CALL_SOURCES for name in self.sources])
+        self.detector = self._detector(_streams(reference, min_effect))
+        self.history = History([size for _, size in sizes])
         before = {cells.name: reference.profile.mean_sd(cells.name) for cells in layout.sources}
         self.incidents = Incidents(
-            model, streams, self.sources, self.history, before, reference.sensitivity
+            model, self.streams, self.sources, self.history, before, reference.sensitivity
         )
         self.total = Profile(layout)
         self.windows = Windows(layout)
-        self.latency = np.zeros(_LATENCY_CELLS.size, dtype=np.int64)
-        self.latency_known = False
         self.labelled = Labelled(reference, label_capacity)
-        self._pending = np.zeros((len(names), self.width), dtype=np.int64)
-        self._moments = np.zeros((len(names), 3))
-        self._label_rows = np.full(len(names), -1, dtype=np.int64)
+        self._pending = np.zeros((len(sizes), self.width), dtype=np.int64)
+        self._moments = np.zeros((len(sizes), 3))
+        self._label_rows = np.full(len(sizes), -1, dtype=np.int64)
+        self._slots: dict[int, int] = {}
+        self._planned: Mapping[str, float] | None = None
+        self._row = 0
         self.pending_rows = 0
+        self._watch(0)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -90,31 +75,33 @@ class State:
         """Tell whether anything waits for an evaluation."""
         return bool(self._pending.any())
 
-    def calls(self, batch: Batch) -> bool:
-        """Count the calls of a batch; tell whether the latency baseline could be complete."""
-        at = self.sources[ERRORS_SOURCE]
-        if batch.durations is not None and len(batch.durations):
-            codes, values = _LATENCY_CELLS.codes(batch.durations)
-            counted = np.bincount(codes, minlength=_LATENCY_CELLS.size)
-            self.latency += counted
-            if self.latency_known:
-                i = self.sources[LATENCY_SOURCE]
-                self._pending[i, : len(counted)] += counted
-                self._moments[i] += moments(values)
-            self._pending[at, 0] += len(batch.durations)
-        self._pending[at, 1] += len(batch.errors)
-        return int(self.latency.sum()) >= _LATENCY_CALLS
+    def _detector(self, streams: Sequence[Stream]) -> Detector:
+        return Detector(streams, self.sources, self.width, self._season)
 
-    def learn_latency(self, row: int) -> None:
-        """Take the calls so far as the baseline of the latency, and watch it from now on."""
-        stream = latency(_LATENCY_CELLS, self.latency)
-        self.latency_known = True
-        if len(stream.logs):
-            self._watch(stream, row)
+    def _season(self, source: str, slot: int) -> FloatArray | None:
+        return self.reference.season.effect(source, slot % 24, slot // 24)
 
-    def _watch(self, stream: Stream, row: int) -> None:
-        self.detector = self.detector.extended(stream, self.sources, row)
+    def _watch(self, row: int, more: Sequence[Stream] = ()) -> None:
+        """Watch also what has become known, and `more`, from a row on."""
+        for stream in (*self.local.streams(), *more):
+            self.detector = self.detector.extended(stream, self.sources, row)
         self.incidents.streams = self.detector.streams
+
+    def calls(self, batch: Batch, row: int, now: float) -> None:
+        """Count the calls of a batch."""
+        self._row = row
+        self._count(self.local.calls(batch, now))
+        self._watch(row)
+
+    def advance(self, now: float) -> None:
+        """Count the time that has passed."""
+        self._count(self.local.advance(now))
+
+    def _count(self, counted: Sequence[Counted]) -> None:
+        for source, counts, sums in counted:
+            i = self.sources[source]
+            self._pending[i, : len(counts)] += counts
+            self._moments[i] += sums
 
     def count_windows(self, codes: Codes, times: FloatArray, now: float) -> None:
         """Add a batch to the event-time windows it belongs to."""
@@ -136,10 +123,11 @@ class State:
 
     def expect_only(self, waiting: Sequence[tuple[Batch, int]], labels: Mapping[str, Any]) -> None:
         """Remember predictions made while the reference was learned, and labels that came."""
+        self.labelled.learned(sum(batch.n for batch, _ in waiting))
         for batch, row in waiting:
             self.wait_for_labels(batch, encode(self.reference, batch), row)
         joined = self.labelled.join.labels(list(labels), list(labels.values()))
-        if self.reference.outcomes is None:  # else they are in the reference already
+        if self.labelled.late:  # else they are in the reference already
             self._judged(joined)
 
     def take_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
@@ -155,19 +143,50 @@ class State:
         self._judged(self.labelled.join.labels(ids, labels))
 
     def _judged(self, joined: Sequence[Joined[Waiting]]) -> None:
-        """Count outcomes, and hand right and wrong of each group to the next evaluation."""
-        first, errors = self.labelled.judge(joined, self.incidents.spans())
-        for (attribute, group), (right, wrong) in errors.items():
-            i = self.sources[error_source(attribute, group)]
-            self._pending[i, :2] += (right, wrong)
+        """Count outcomes, and hand what they add to each source to the next evaluation."""
+        late = not self.labelled.complete
+        first, counted = self.labelled.judge(joined, self.incidents.spans())
+        for source, counts in counted.items():
+            i = self.sources[source]
+            self._pending[i, : len(counts)] += counts
             if self._label_rows[i] < 0 or first < self._label_rows[i]:
                 self._label_rows[i] = first
+        if late and self.labelled.complete:
+            self._complete(self._row)
 
-    def add(self, counts: IntArray, sums: FloatArray, rows: int) -> None:
+    def _complete(self, row: int) -> None:
+        """Watch performance from now on: the labels it is compared with have come."""
+        self._watch(row, _streams(self._effective(), self.min_effect, LABEL_MONITORS))
+
+    def _effective(self) -> Reference:
+        """Return the reference with labels that came late, and its rows counted as planned."""
+        known = self.labelled.reference
+        return known if self._planned is None else replace(known, designs=self._planned)
+
+    def seen(self, codes: NDArray[np.int16], slots: IntArray) -> None:
+        """Take note of how the rows of a chunk depend on each other, and of their hours.
+
+        Parameters
+        ----------
+        codes
+            Cells of the sources of the reference, shape ``(n, S)``.
+        slots
+            Slot of the week of each row, -1 where unknown, shape ``(n,)``.
+        """
+        self.damping.add(codes)
+        for slot, rows in zip(*np.unique(slots, return_counts=True), strict=True):
+            if slot >= 0:
+                self._slots[int(slot)] = self._slots.get(int(slot), 0) + int(rows)
+
+    def add(
+        self, counts: IntArray, sums: FloatArray, rows: int, local: IntArray | None = None
+    ) -> None:
         """Add the counted rows of one chunk to what the next evaluation takes."""
         s, width = counts.shape
         self._pending[:s, :width] += counts
         self._moments[:s] += sums
+        if local is not None:
+            self._pending[s : s + len(local)] += local
         self.total.counts += counts
         self.total.moments += sums
         self.pending_rows += rows
@@ -202,18 +221,49 @@ class State:
         counts = self._pending.copy()
         rows = np.where(self._label_rows >= 0, self._label_rows, start)
         most = int(counts.sum(axis=1).max(initial=1))
-        self.detector.update(counts, start, 1.0 if whole is None else min(most / whole, 1.0))
+        known = max(sum(self._slots.values()), 1)
+        self._plan()
+        self.detector.update(
+            counts,
+            start,
+            1.0 if whole is None else min(most / whole, 1.0),
+            slots={slot: n / known for slot, n in self._slots.items()},
+            design=self.damping.effects(self.detector.evaluations),
+        )
         self.history.add(counts, self._moments, rows)
         self._pending[:] = 0
         self._moments[:] = 0
         self._label_rows[:] = -1
+        self._slots = {}
         self.pending_rows = 0
         return counts
+
+    def _plan(self) -> None:
+        """Count the reference's rows for less where production shows that rows repeat more."""
+        if self.incidents.open:
+            return  # their members are followed with the bets they were found by
+        found = self.damping.replanned(self._effective())
+        if found is not None:
+            self._planned = found.designs
+            self._replan()
+
+    def _replan(self) -> None:
+        fresh = {s.key: s for s in _streams(self._effective(), self.min_effect)}
+        # what there is nothing left to bet on keeps its bets; they are damped all the same
+        streams = [fresh.get(s.key, s) for s in self.streams]
+        evaluations = self.detector.evaluations
+        self.detector = self._detector(streams)
+        self.detector.evaluations = evaluations
+        self.incidents.streams = self.detector.streams
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that is kept as plain JSON values."""
         h = self.history
         return {
+            "planned": None if self._planned is None else dict(self._planned),
+            "local": self.local.to_json(),
+            "damping": self.damping.to_json(),
+            "labelled": self.labelled.to_json(),
             "detector": self.detector.to_json(),
             "incidents": self.incidents.to_json(),
             "history": {
@@ -224,9 +274,7 @@ class State:
             },
             "total": self.total.to_json(),
             "windows": self.windows.to_json(),
-            "latency": self.latency.tolist(),
-            "latency_stream": self._latency_json(),
-            "labelled": self.labelled.to_json(),
+            "slots": [[k, v] for k, v in self._slots.items()],
             "pending": {
                 "counts": self._pending.tolist(),
                 "moments": self._moments.tolist(),
@@ -235,34 +283,18 @@ class State:
             },
         }
 
-    def _latency_json(self) -> dict[str, Any] | None:
-        """Return the stream of the latency, which no reference can give back."""
-        for s in self.streams:
-            if s.monitor == LATENCY and s.yes is not None:
-                return {"law": s.law.tolist(), "logs": s.logs.tolist(), "slow": s.yes.tolist()}
-        return None
-
     def restore(self, data: Mapping[str, Any]) -> None:
         """Take up what `to_json` wrote."""
-        if data["latency_stream"] is not None:
-            self.latency_known = True
-            held = {k: np.array(v) for k, v in data["latency_stream"].items()}
-            labels = _LATENCY_CELLS.labels
-            law, logs, slow = held["law"], held["logs"], held["slow"]
-            self._watch(
-                Stream(
-                    LATENCY,
-                    "latency",
-                    LATENCY,
-                    LATENCY_SOURCE,
-                    "calls",
-                    law,
-                    logs,
-                    labels,
-                    yes=slow,
-                ),
-                0,
-            )
+        self.local.restore(data["local"])
+        self.damping.restore(data["damping"])
+        late = not self.labelled.complete
+        self.labelled.restore(data["labelled"])
+        self._watch(0)
+        if late and self.labelled.complete:
+            self._complete(0)
+        if data["planned"] is not None:
+            self._planned = {str(k): float(v) for k, v in data["planned"].items()}
+            self._replan()
         self.detector.restore(data["detector"])
         self.incidents.restore(data["incidents"])
         h, past = self.history, data["history"]
@@ -271,10 +303,39 @@ class State:
         h.taken = int(past["taken"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
-        fill(self.latency, data["latency"])
-        self.labelled.restore(data["labelled"])
+        self._slots = {int(k): int(v) for k, v in data["slots"]}
         pending = data["pending"]
         fill(self._pending, pending["counts"])
         fill(self._moments, pending["moments"])
         fill(self._label_rows, pending["label_rows"])
         self.pending_rows = int(pending["rows"])
+
+
+def _streams(
+    reference: Reference, min_effect: float, monitors: Sequence[Any] = MONITORS
+) -> list[Stream]:
+    found = [s for monitor in monitors for s in monitor(reference, min_effect)]
+    return [s for s in found if not s.empty]
+
+
+def _sizes(reference: Reference) -> list[tuple[str, int]]:
+    """Return name and number of cells of every counted source.
+
+    Raises
+    ------
+    DataError
+        If a feature has the name of another source.
+    """
+    sizes = [
+        *((c.name, c.size) for c in reference.layout.sources),
+        *((name, len(cells)) for name, cells in (*ROW_SOURCES.items(), *CALL_SOURCES.items())),
+        *label_sources(reference).items(),
+    ]
+    names = [name for name, _ in sizes]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"a feature is called {twice!r}, as the counts of calls or errors are",
+            remedy="rename the column and build the reference again",
+        )
+    return sizes

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ml.config import Settings
 from otel_ml.hosts import Host, Hosts, load_reference, namespace_of, settings_of
 from otel_ml.inbox import Inbox
+from otel_ml.incidents import Change
+from otel_ml.incidents.board import BEAT, Board
 from otel_ml.intake import Converted, convert, join_batches
 from otel_ml.profile.values import category_key
 from otel_ml.samples import Health, incident_event, model_samples, process_samples
@@ -64,22 +66,26 @@ class Worker:
         self._interval = 60.0
         self._next = 0.0
         self._open = False
+        self._board = None if inbox is None else Board(inbox.directory)
+        self._news = True
+        self._posted = 0.0
         self._in_hand = 0
-        self._malformed = 0
+        self._malformed = self._no_commands = 0
         self._said: dict[str, float] = {}
 
     def open(self) -> None:
         """Make the sinks and set the time of the next export, unless that has been done."""
         if self._open:
             return
-        self._open = True
+        self._open = self._news = True
         made = self._guarded(self._sinks)
         self.sinks, self._interval = ((), self._interval) if made is None else made
         # the first export comes early: whoever sets this up wants to see that it works
         self._next = time.monotonic() + min(self._interval, 5.0)
 
     def close(self) -> None:
-        """Release the sinks."""
+        """Release the sinks, and say that nothing is watched any more."""
+        self._guarded(self._post, time.time(), True)
         sinks, self.sinks, self._open = self.sinks, (), False
         for sink in sinks:
             self._guarded(sink.shutdown, _EXPORT_TIMEOUT)
@@ -114,8 +120,10 @@ class Worker:
                 break
         worked |= self._take_labels(labels)
         now = time.time()
+        self._guarded(self._obey, now)
         for host in self.hosts:
             self._guarded(self._evaluate, host, now)
+        self._guarded(self._post, now)
         if worked:
             self.health.evaluation.append(time.perf_counter() - began)
 
@@ -224,17 +232,39 @@ class Worker:
                 )
 
     def _evaluate(self, host: Host, now: float) -> None:
-        for change in host.engine.evaluate(now):
+        changes = host.engine.evaluate(now)
+        if host.engine.state is not None:  # a mute ends even while there is no traffic
+            changes += host.engine.state.incidents.expire(now)
+        self._tell(host, changes)
+
+    def _obey(self, now: float) -> None:
+        """Do what people say through the state directory."""
+        if self.inbox is None:
+            return
+        commands = self.inbox.commands()
+        for host, command in self.hosts.orders(commands, now):
+            self._tell(host, self._guarded(self.hosts.do, host, command) or [])
+        self._news |= bool(commands)
+        if (bad := self.inbox.malformed_commands) > self._no_commands:
+            new, self._no_commands = bad - self._no_commands, bad
+            self._say("malformed commands", "%d lines of the command file are no commands", new)
+
+    def _tell(self, host: Host, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._news = True
             self.events.append(incident_event(host.key, change))
             incident = change.incident
             if incident.paged and change.state in ("opened", "closed"):
-                _log.warning(
-                    "incident %s of model %s: %s (%s)",
-                    change.state,
-                    host.key.name,
-                    incident.cause,
-                    incident.culprit.text,
-                )
+                what = (change.state, host.key.name, incident.cause, incident.culprit.text)
+                _log.warning("incident %s of model %s: %s (%s)", *what)
+
+    def _post(self, now: float, ended: bool = False) -> None:
+        """Show the incidents in the state directory, for whoever lists them there."""
+        due = ended or self._news or abs(now - self._posted) >= BEAT
+        if self._board is None or not due:
+            return
+        self._news, self._posted = False, now
+        self._board.post(self.hosts.posts(now), ended=ended)
 
     def _samples(self, host: Host) -> list[Sample]:
         return model_samples(host.key, host.engine, host.tally, host.seen, self.settings.min_group)

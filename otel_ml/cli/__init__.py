@@ -13,7 +13,7 @@ from otel_ml.errors import OtelMlError
 
 __all__ = ["build_parser", "main"]
 
-_VERBS: Final = ("demo", "init", "label", "doctor")
+_VERBS: Final = ("demo", "init", "backtest", "label", "incident", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

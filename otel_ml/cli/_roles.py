@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 
-__all__ = ["add_roles", "names"]
+from otel_ml.backtest.roles import Roles
+from otel_ml.errors import ConfigError
+
+__all__ = ["add_roles", "names", "roles_of"]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -27,6 +31,10 @@ def add_roles(parser: argparse.ArgumentParser) -> None:
     roles.add_argument("--timestamp", metavar="COLUMN", help="time of the row; never a feature")
     roles.add_argument("--id", metavar="COLUMN", help="id of the row; never a feature")
     roles.add_argument("--client", metavar="COLUMN", help="who asked; never a feature")
+    roles.add_argument("--labeller", metavar="COLUMN", help="who gave the label; never a feature")
+    roles.add_argument(
+        "--version", metavar="COLUMN", help="version of the model that answered; never a feature"
+    )
     roles.add_argument(
         "--sensitive",
         type=names,
@@ -60,3 +68,18 @@ def add_roles(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="score from which a binary model decides for the positive class (default: 0.5)",
     )
+
+
+def roles_of(arguments: argparse.Namespace) -> Roles:
+    """Return the roles that the options of `add_roles` gave.
+
+    Raises
+    ------
+    ConfigError
+        If the threshold is no probability.
+    """
+    if not 0 <= arguments.threshold <= 1:
+        raise ConfigError(
+            f"--threshold {arguments.threshold:g} is no probability", remedy="give one from 0 to 1"
+        )
+    return Roles(**{field.name: getattr(arguments, field.name) for field in fields(Roles)})

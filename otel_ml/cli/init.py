@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from otel_ml.cli._roles import add_roles
+from otel_ml.backtest.roles import build_reference
+from otel_ml.cli._roles import add_roles, roles_of
 from otel_ml.config import load, parse_allowance
-from otel_ml.errors import ConfigError, DataError
+from otel_ml.errors import ConfigError
 from otel_ml.profile import OVERALL, CategoryCells, Reference
-from otel_ml.profile.frames import Columns, read_table
-from otel_ml.profile.values import category_keys, numeric_values
-from otel_ml.types import FloatArray
+from otel_ml.profile.columns import Columns
+from otel_ml.profile.frames import read_table
 from otel_ml.worker import load_reference
 
-__all__ = ["build_reference", "register", "run"]
+__all__ = ["register", "run"]
 
 
 def register(subparsers: Any) -> None:
@@ -52,68 +52,6 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def build_reference(table: Columns, arguments: argparse.Namespace, model: str) -> Reference:
-    """Build a reference from a table and its column roles.
-
-    Raises
-    ------
-    DataError
-        If the table has no rows, a column that an option names is missing, or options and columns
-        contradict each other; names the file.
-    """
-    if table.n == 0:
-        raise DataError(
-            f"{table.where}: the table has no rows", remedy="give at least a few hundred rows"
-        )
-    roles = {
-        "--prediction": arguments.prediction,
-        "--label": arguments.label,
-        "--timestamp": arguments.timestamp,
-        "--id": arguments.id,
-        "--client": arguments.client,
-    }
-    for option, column in roles.items():
-        if column is not None:
-            table.require(column, option)
-    for option, columns in (
-        ("--score", arguments.score),
-        ("--sensitive", arguments.sensitive),
-        ("--slice", arguments.slice),
-        ("--ignore", arguments.ignore),
-        ("--categorical", arguments.categorical),
-    ):
-        for column in columns:
-            table.require(column, option)
-    no_features = {*arguments.score, *arguments.ignore, *filter(None, roles.values())}
-    features = {name: column for name, column in table.data.items() if name not in no_features}
-    if not features:
-        raise DataError(
-            f"{table.where}: no feature is left", remedy="name fewer columns in the roles"
-        )
-    watched = tuple(dict.fromkeys((*arguments.sensitive, *arguments.slice)))
-    scores = [_numbers(table, column) for column in arguments.score]
-    stacked = None if not scores else scores[0] if len(scores) == 1 else np.stack(scores, axis=1)
-    try:
-        reference = Reference.build(
-            features,
-            scores=stacked,
-            predictions=None if arguments.prediction is None else table.data[arguments.prediction],
-            labels=None if arguments.label is None else table.data[arguments.label],
-            slices={name: table.data[name] for name in watched if name not in features},
-            sensitive=watched,
-            categorical=arguments.categorical,
-            model_name=model,
-            model_version=arguments.model_version,
-            task=arguments.task,
-            positive=arguments.positive,
-            threshold=arguments.threshold,
-        )
-    except DataError as error:
-        raise DataError(f"{table.where}: {error.message}", remedy=error.remedy) from error
-    _check(reference, table, arguments)
-    return reference
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the files."""
     try:
@@ -128,54 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     for target in targets:
         if target.exists() and not arguments.force:
             raise ConfigError(f"{target} is there already", remedy="add --force to replace it")
-    if not 0 <= arguments.threshold <= 1:
-        raise ConfigError(
-            f"--threshold {arguments.threshold:g} is no probability", remedy="give one from 0 to 1"
-        )
+    roles = roles_of(arguments)
     table = read_table(arguments.reference)
-    reference = build_reference(table, arguments, model)
+    reference = build_reference(table, roles, model, arguments.model_version)
     _write(reference, _yaml(reference, arguments, count, per), targets)
     _say(reference, table, targets, arguments)
     return 0
-
-
-def _check(reference: Reference, table: Columns, arguments: argparse.Namespace) -> None:
-    """Refuse what would be written without having an effect."""
-    if reference.task != "binary" and arguments.positive is not None:
-        raise DataError(
-            f"{table.where}: --positive {arguments.positive} has no meaning, "
-            f"the task is {reference.task}",
-            remedy="leave it out, or give --task binary",
-        )
-    for option, column in (("label", arguments.label), ("prediction", arguments.prediction)):
-        if column is None or reference.task != "binary":
-            continue
-        classes = {key for key in category_keys(table.data[column]).tolist() if key is not None}
-        if len(classes) > 2:
-            raise DataError(
-                f"{table.where}: column {column!r} (asked for by `--{option}`) has {len(classes)} "
-                "classes, a binary task has two",
-                remedy=f"give --task multiclass, or another column as --{option}",
-            )
-    if reference.group_layout is None and (arguments.sensitive or arguments.slice):
-        raise DataError(
-            f"{table.where}: no group can be watched (--sensitive, --slice): nothing says which "
-            "class was predicted",
-            remedy="add --prediction or the --score of each class of a classifier, "
-            "or leave the options out",
-        )
-
-
-def _numbers(table: Columns, column: str) -> FloatArray:
-    values, text = numeric_values(table.data[column])
-    if text.any():
-        found = table.data[column][text][0]
-        raise DataError(
-            f"{table.where}: column {column!r} (asked for by `--score`) holds {found!r}, "
-            "which is no number",
-            remedy="name the column with the probability",
-        )
-    return values
 
 
 def _write(reference: Reference, text: str, targets: tuple[Path, Path]) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from otel_ml.errors import StateError
-from otel_ml.inbox import LABELS, Inbox, LabelLine, append_labels
+from otel_ml.inbox import COMMANDS, LABELS, Inbox, LabelLine, append_command, append_labels
+from otel_ml.incidents import Command
+from otel_ml.incidents.commands import Verb
 
 
 def lines(*ids: str) -> list[LabelLine]:
@@ -98,7 +100,7 @@ def test_a_malformed_line_is_counted_and_its_neighbours_are_read(tmp_path: Path,
     append_labels(tmp_path, lines("b"))
     assert ids(inbox) == ["a", "b"]
     assert inbox.malformed == 1
-    assert len(inbox._rest) < 1_000_000
+    assert len(inbox.labels.rest) < 1_000_000
 
 
 def test_memory_is_bounded_while_a_line_never_ends(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_memory_is_bounded_while_a_line_never_ends(tmp_path: Path) -> None:
         with (tmp_path / LABELS).open("ab") as file:
             file.write(b"x" * 5_000_000)
         assert inbox.read() == []
-        assert len(inbox._rest) < 1_000_000
+        assert len(inbox.labels.rest) < 1_000_000
     assert inbox.malformed == 1
     append_labels(tmp_path, lines("a"))
     assert ids(inbox) == ["a"]
@@ -210,3 +212,46 @@ def test_a_place_that_cannot_be_written_is_named_with_a_remedy(tmp_path: Path) -
 def test_an_unreadable_file_is_no_error(tmp_path: Path) -> None:
     (tmp_path / LABELS).mkdir()
     assert Inbox(tmp_path).read() == []
+
+
+def _verbs(inbox: Inbox) -> list[str]:
+    return [f"{c.verb} {c.id}" for c in inbox.commands()]
+
+
+def test_of_earlier_commands_those_are_read_that_still_hold(tmp_path: Path) -> None:
+    verbs: tuple[Verb, ...] = ("mute", "close", "acknowledge", "unmute")
+    for verb in verbs:
+        append_command(tmp_path, Command(verb, 1.0, "old"))
+    append_command(tmp_path, Command("re-reference", 1.0, model="m", rows=5))
+    inbox = Inbox(tmp_path)
+    # the worker looks later: what came meanwhile is new
+    append_command(tmp_path, Command("close", 1.0, "new"))
+    assert _verbs(inbox) == ["mute old", "acknowledge old", "unmute old", "close new"]
+    assert _verbs(inbox) == []
+    append_command(tmp_path, Command("close", 1.0, "newer"))
+    assert _verbs(inbox) == ["close newer"]
+    assert inbox.malformed_commands == 0
+
+
+def test_malformed_commands_are_counted_and_their_neighbours_are_read(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    append_command(tmp_path, Command("close", 1.0, "a"))
+    with (tmp_path / COMMANDS).open("a") as file:
+        file.write('nonsense\n[]\n{"verb": "close", "at": 1}\n{"verb": "close", "at": 1, "id": "b"')
+    append_command(tmp_path, Command("close", 1.0, "c"))
+    assert _verbs(inbox) == ["close a", "close c"]
+    assert (inbox.malformed_commands, inbox.malformed) == (4, 0)
+
+
+def test_commands_are_private(tmp_path: Path) -> None:
+    append_command(tmp_path / "state", Command("close", 1.0, "a"))
+    assert stat.S_IMODE((tmp_path / "state" / COMMANDS).stat().st_mode) == 0o600
+
+
+def test_a_command_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
+    append_command(tmp_path, Command("close", 1.0, "old"))
+    inbox = Inbox(tmp_path)
+    assert _verbs(inbox) == []
+    (tmp_path / COMMANDS).rename(tmp_path / "away")
+    append_command(tmp_path, Command("close", 1.0, "a"))
+    assert _verbs(inbox) == ["close a"]

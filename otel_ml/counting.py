@@ -1,0 +1,76 @@
+"""A batch in, its rows counted fifty at a time out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from otel_ml.budget import EVALUATION_ROWS
+from otel_ml.profile import slots
+from otel_ml.profile.coder import chunk_counts, encode
+from otel_ml.state import State
+from otel_ml.types import Batch, IntArray
+
+__all__ = ["count_batch"]
+
+_CHUNKS: Final = 256  # evaluations counted at once: bounded memory whatever the size of the batch
+
+
+def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tuple[int, float]]:
+    """Count a batch; yield after every chunk, so that the caller can evaluate in between.
+
+    Parameters
+    ----------
+    state
+        Takes the counts.
+    batch
+        Its rows.
+    row
+        Rows seen before it.
+    now
+        The caller's clock.
+
+    Yields
+    ------
+    rows
+        Rows of the chunk.
+    at
+        Latest time of the batch, seconds since the Unix epoch.
+    """
+    codes = encode(state.reference, batch)
+    state.calls(batch, row, now)
+    times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
+    state.count_windows(codes, times, now)
+    state.wait_for_labels(batch, codes, row)
+    if batch.n == 0:
+        return
+    slot = slots(times)
+    local = state.local.rows(batch, codes)
+    chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
+    # a clock far ahead must not date an incident
+    at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
+    at = at if math.isfinite(at) else now
+    for first in range(0, int(chunk[-1]) + 1, _CHUNKS):
+        part = (chunk >= first) & (chunk < first + _CHUNKS)
+        group = chunk[part] - first
+        chosen = codes.select(part)
+        counts, moments = chunk_counts(state.reference.layout, chosen, group, int(group[-1]) + 1)
+        more = _local_counts(local[part], group, len(counts), state.width)
+        sizes = np.bincount(group, minlength=len(counts))
+        ends = np.cumsum(sizes)
+        for i, size in enumerate(sizes.tolist()):
+            rows = slice(int(ends[i]) - size, int(ends[i]))
+            state.seen(chosen.codes[rows], slot[part][rows])
+            state.add(counts[i], moments[i], size, more[i])
+            yield size, at
+
+
+def _local_counts(codes: IntArray, group: IntArray, groups: int, width: int) -> IntArray:
+    """Return rows by group, local source and cell, shape ``(groups, sources, width)``."""
+    sources = codes.shape[1]
+    flat = (group[:, None] * sources + np.arange(sources)) * width + codes
+    counts = np.bincount(flat[codes >= 0], minlength=groups * sources * width)
+    return counts.reshape(groups, sources, width).astype(np.int64)

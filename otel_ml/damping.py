@@ -1,0 +1,96 @@
+"""Rows of production in, by how much evidence is damped because they repeat one another out.
+
+The reference knows how rows depend on each other only if its own rows are in the order of time.
+Those of a table that was shuffled look independent, so production is looked at as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_ml.profile import LiveDependence, Reference
+from otel_ml.types import FloatArray
+
+__all__ = ["Damping"]
+
+_INDEPENDENT: Final = 1.2  # median design effect up to which the rows of a reference look so
+_UNSEEN: Final = 1000.0  # damping while nothing is known: no evidence to speak of
+_FIRST: Final = 2  # evaluations; a session may be longer than the first, and then shows nothing
+_MORE: Final = 1.5  # how much more dependence than planned for calls for another plan
+
+
+class Damping:
+    """How many rows say as much as one, by source.
+
+    Parameters
+    ----------
+    reference
+        What production is compared with.
+    alone
+        Of every counted source, whether its counts are of something else than rows, such as calls;
+        those of the reference are the first. Shape ``(sources,)``.
+    """
+
+    def __init__(self, reference: Reference, alone: Sequence[bool]) -> None:
+        seen = reference.profile.counts.astype(np.float64)
+        law = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1.0)
+        self._live = LiveDependence(reference.layout, law)
+        self._alone = np.array(alone, dtype=bool)
+        self._planned = self._median(reference)
+        self._shuffled = self._planned < _INDEPENDENT
+
+    @staticmethod
+    def _median(reference: Reference) -> float:
+        return float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
+
+    def add(self, codes: NDArray[np.int16]) -> None:
+        """Take rows in the order of time, shape ``(n, S)``."""
+        self._live.add(codes)
+
+    def effects(self, evaluations: int) -> FloatArray:
+        """Return the design effect of every source as the rows of late show it.
+
+        Parameters
+        ----------
+        evaluations
+            Evaluations before this one.
+        """
+        seen = self._live.effects()
+        out = np.full(len(self._alone), float(np.median(seen)) if len(seen) else 1.0)
+        out[: len(seen)] = seen
+        if self._shuffled and evaluations < _FIRST:
+            out = np.maximum(out, _UNSEEN)
+        return np.where(self._alone, 1.0, out)
+
+    def replanned(self, reference: Reference) -> Reference | None:
+        """Return the reference as it counts under the dependence seen now.
+
+        Returns
+        -------
+        Reference or None
+            With larger design effects, so that its own rows count for less; None where what was
+            planned for holds.
+        """
+        seen = self._live.effects()
+        middle = float(np.median(seen)) if len(seen) else 1.0
+        if middle <= _MORE * self._planned:
+            return None
+        self._planned = middle
+        names = [cells.name for cells in reference.layout.sources]
+        live = dict(zip(names, seen.tolist(), strict=True))
+        designs = {k: max(v, live.get(k, middle)) for k, v in reference.designs.items()}
+        return replace(reference, designs=designs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is held as plain JSON values."""
+        return {"live": self._live.to_json(), "planned": self._planned}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take up what `to_json` wrote."""
+        self._live.restore(data["live"])
+        self._planned = float(data["planned"])
