@@ -14,6 +14,8 @@ from typing import Final
 
 __all__ = ["Frame", "Scale", "area", "circle", "document", "line", "rect", "rule", "text", "ticks"]
 
+FOOT_ROOM: Final = 12.0
+"""Room that a drawing leaves on the right of its base line."""
 GLYPH: Final = 0.56
 """Mean width of a glyph in ems, for sans-serif text; used to keep labels apart."""
 
@@ -95,7 +97,9 @@ class Frame:
         for value, label in zip(values, labels, strict=True):
             at = self.x(value)
             drawn.append(rule(at, base, at, base + 4, "axis"))
-            drawn.append(text(at, base + 16, label, "tick middle"))
+            # A label at the right end would be cut off by the edge of the drawing.
+            last = self.x.end + FOOT_ROOM - len(label) * 11 * GLYPH / 2
+            drawn.append(text(min(at, last), base + 16, label, "tick middle"))
         return "".join(drawn)
 
     def curve(self, xs: Iterable[float], ys: Iterable[float]) -> list[tuple[float, float]]:

@@ -64,7 +64,12 @@ def timeline(
     for one, lane in zip(incidents, lanes, strict=True):
         start, end, y = frame.x(one.start), frame.x(one.end), foot + 20 * lane
         parts.append(svg.rect(start, y, max(end - start, 4), 12, one.kind, tip=one.tip, round_=3))
-        if _label_before(one, frame.x, right):
+        size = len(one.label) * SMALL_TEXT * svg.GLYPH
+        if _label_before(one, frame.x, right) and start - size - 4 < 0:
+            room = int((end - start - 10) / (10 * svg.GLYPH * 1.1))
+            shown = one.label if len(one.label) <= room else f"{one.label[: max(room - 1, 0)]}…"
+            parts.append(svg.text(start + 5, y + 9.5, shown, "inside"))
+        elif _label_before(one, frame.x, right):
             parts.append(svg.text(start - 4, y + 10, one.label, "small end"))
         else:
             parts.append(svg.text(max(end, start + 4) + 4, y + 10, one.label, "small"))
