@@ -7,7 +7,7 @@ PAGE ?= demo-output
 PYTHONS ?= 3.10 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stack test check format generate stack test-pythons clean
+.PHONY: help demo demo-stack test check format generate stack bench-detection test-pythons clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ generate: $(VENV)/.dev ## write every generated file anew
 
 stack: $(VENV)/.dev ## build Collector, Prometheus, promtool and Alertmanager into the cache
 	$(BIN)/python collector_config/stack.py build
+
+bench-detection: ## measure false incidents and the detection of faults (BENCH=--quick: less)
+	$(PYTHON) benchmarks/detection/setup.py $(BENCH)
 
 test-pythons: ## run the quick tests on every supported Python that is found
 	@for v in $(PYTHONS); do \

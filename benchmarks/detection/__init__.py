@@ -1,0 +1,1 @@
+"""Streams with and without faults in, false incidents, delays and culprits of the engine out."""
