@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.profile import LiveDependence, Reference
+from otel_ml.monitors import DEPENDENT_CLIENTS
+from otel_ml.profile import CLIENTS, LiveDependence, Reference
 from otel_ml.types import FloatArray
 
 __all__ = ["Damping"]
@@ -41,6 +42,7 @@ class Damping:
         law = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1.0)
         self._live = LiveDependence(reference.layout, law)
         self._alone = np.array(alone, dtype=bool)
+        self._clients = reference.layout.index.get(CLIENTS)
         self._planned = self._median(reference)
         self._shuffled = self._planned < _INDEPENDENT
 
@@ -60,12 +62,18 @@ class Damping:
         evaluations
             Evaluations before this one.
         """
-        seen = self._live.effects()
+        seen = self._effects()
         out = np.full(len(self._alone), float(np.median(seen)) if len(seen) else 1.0)
         out[: len(seen)] = seen
         if self._shuffled and evaluations < _FIRST:
             out = np.maximum(out, _UNSEEN)
+        if self._clients is not None and out[self._clients] > DEPENDENT_CLIENTS:
+            out[self._clients] = _UNSEEN
         return np.where(self._alone, 1.0, out)
+
+    def _effects(self) -> FloatArray:
+        # as in the reference: what exceeds one is doubled, for sessions longer than most
+        return 1 + 2 * (self._live.effects() - 1)
 
     def replanned(self, reference: Reference) -> Reference | None:
         """Return the reference as it counts under the dependence seen now.
@@ -76,7 +84,7 @@ class Damping:
             With larger design effects, so that its own rows count for less; None where what was
             planned for holds.
         """
-        seen = self._live.effects()
+        seen = self._effects()
         middle = float(np.median(seen)) if len(seen) else 1.0
         if middle <= _MORE * self._planned:
             return None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
+from otel_ml.checkpoint import read, written
 from otel_ml.clock import Clock, SystemClock
 from otel_ml.counting import count_batch
-from otel_ml.errors import DataError, OtelMlError, StateError
+from otel_ml.errors import DataError, StateError
 from otel_ml.given import batch_of, check_batch
 from otel_ml.incidents import Change, Command, Evidence, Incident
 from otel_ml.learning import Learner
@@ -23,8 +24,6 @@ from otel_ml.state import State
 from otel_ml.types import Batch, ModelKey
 
 __all__ = ["Budget", "Engine"]
-
-_SNAPSHOT: Final = "otel-ml/snapshot/1"
 
 
 class Engine:
@@ -88,8 +87,8 @@ class Engine:
         self.rows = 0
         self.state: State | None = None
         self.learner: Learner | None = None
-        self._changes: list[Change] = []
-        self._last_evaluation = -math.inf
+        self.waiting_changes: list[Change] = []
+        self.last_evaluation = -math.inf
         if reference is None:
             self.learner = Learner(model, learn_rows, learn or {})
         else:
@@ -198,10 +197,10 @@ class Engine:
             self.state.advance(at)
         if self.state is not None and self.state.pending():
             # a clock that jumps back must not silence the monitors
-            late = abs(at - self._last_evaluation) >= EVALUATION_SECONDS
+            late = abs(at - self.last_evaluation) >= EVALUATION_SECONDS
             if late or self.state.pending_rows >= EVALUATION_ROWS:
                 self._evaluate(self.state, at, at)
-        changes, self._changes = self._changes, []
+        changes, self.waiting_changes = self.waiting_changes, []
         return changes
 
     def finish_learning(self) -> bool:
@@ -232,20 +231,7 @@ class Engine:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain JSON values."""
-        return {
-            "format": _SNAPSHOT,
-            "model": list(self.model),
-            "rows": self.rows,
-            "budget": [self.budget.false_incidents, self.budget.per, self.budget.rows_per_day],
-            "min_effect": self.min_effect,
-            "label_capacity": self.label_capacity,
-            "namespace": self.namespace,
-            "last_evaluation": None if math.isinf(self._last_evaluation) else self._last_evaluation,
-            "reference": None if self.reference is None else self.reference.to_json(),
-            "learner": None if self.learner is None else self.learner.to_json(),
-            "state": None if self.state is None else self.state.to_json(),
-            "changes": [change.to_json() for change in self._changes],
-        }
+        return written(self)
 
     @classmethod
     def restore(cls, snapshot: Mapping[str, Any], *, clock: Clock | None = None) -> Engine:
@@ -256,43 +242,7 @@ class Engine:
         StateError
             If the snapshot has another format or is damaged.
         """
-        if snapshot.get("format") != _SNAPSHOT:
-            raise StateError(
-                f"snapshot of format {snapshot.get('format')!r}, this version reads {_SNAPSHOT!r}",
-                remedy="start without it, or with the otel-ml that wrote it",
-            )
-        try:
-            stated = snapshot["reference"]
-            reference = None if stated is None else Reference.from_json(stated, where="snapshot")
-            false_incidents, per, rows_per_day = snapshot["budget"]
-            engine = cls(
-                reference,
-                budget=Budget(false_incidents, per, rows_per_day),
-                clock=clock,
-                min_effect=snapshot["min_effect"],
-                label_capacity=snapshot["label_capacity"],
-                model=ModelKey(*snapshot["model"]),
-                namespace=snapshot["namespace"],
-            )
-            engine.rows = int(snapshot["rows"])
-            last = snapshot["last_evaluation"]
-            engine._last_evaluation = -math.inf if last is None else float(last)
-            if engine.learner is not None:
-                engine.learner = Learner.from_json(engine.model, snapshot["learner"])
-            if engine.state is not None:
-                engine.state.restore(snapshot["state"])
-                index = {
-                    (s.monitor, s.target, s.defect): i for i, s in enumerate(engine.state.streams)
-                }
-                engine._changes = [Change.from_json(c, index) for c in snapshot["changes"]]
-        except StateError:
-            raise
-        except (OtelMlError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise StateError(
-                f"the snapshot is damaged ({type(error).__name__}: {str(error).splitlines()[0]})",
-                remedy="start without it",
-            ) from error
-        return engine
+        return read(snapshot, lambda reference, **options: cls(reference, clock=clock, **options))
 
     def _new_state(self, reference: Reference) -> State:
         return State(
@@ -312,8 +262,8 @@ class Engine:
     def _take(self, state: State, batch: Batch) -> None:
         """Count a batch, evaluating whenever fifty rows are full."""
         now = self.clock.time()
-        if math.isinf(self._last_evaluation):
-            self._last_evaluation = now
+        if math.isinf(self.last_evaluation):
+            self.last_evaluation = now
         for size, at in count_batch(state, batch, self.rows, now):
             self.rows += size
             if state.pending_rows >= EVALUATION_ROWS:
@@ -337,8 +287,8 @@ class Engine:
             detector.reset(rearm, self.rows)
         detector.muted[:] = False
         detector.muted[state.incidents.members()] = True
-        self._changes += changes
-        self._last_evaluation = now
+        self.waiting_changes += changes
+        self.last_evaluation = now
 
     def apply(self, command: Command) -> list[Change]:
         """Do what a person says about incidents; return what changed by it.

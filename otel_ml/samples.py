@@ -11,7 +11,15 @@ import numpy as np
 
 from otel_ml.engine import Engine
 from otel_ml.monitors import asked
-from otel_ml.profile import PREDICTION, SCORE, CategoryCells, NumericCells, Profile, Reference
+from otel_ml.profile import (
+    PREDICTION,
+    SCORE,
+    CategoryCells,
+    NumericCells,
+    Profile,
+    Reference,
+    is_derived,
+)
 from otel_ml.profile.cells import MISSING
 from otel_ml.samples_events import identity, incident_event, reference_event
 from otel_ml.samples_health import Health, process_samples
@@ -37,15 +45,21 @@ _LN10: Final = math.log(10)
 _FLOOR: Final = -3.0  # evidence below one thousandth of a false incident says nothing
 _DRIFT_ROWS: Final = 1000  # rows that the classical statistics are computed over
 _MIN_DRIFT_ROWS: Final = 200
-_MONITORS: Final = {
-    "input_drift": "inputs",
-    "data_quality": "quality",
-    "prediction_drift": "outputs",
-    "score_drift": "outputs",
-    "performance": "performance",
-    "latency": "latency",
-    "errors": "latency",
-}
+_MONITORS: Final = (
+    a.MlMonitorName.INPUT_DRIFT,
+    a.MlMonitorName.JOINT_DRIFT,
+    a.MlMonitorName.DATA_QUALITY,
+    a.MlMonitorName.SCHEMA,
+    a.MlMonitorName.DUPLICATES,
+    a.MlMonitorName.SCORE_DRIFT,
+    a.MlMonitorName.PREDICTION_DRIFT,
+    a.MlMonitorName.CALIBRATION,
+    a.MlMonitorName.PERFORMANCE,
+    a.MlMonitorName.CLIENT_DRIFT,
+    a.MlMonitorName.VOLUME,
+    a.MlMonitorName.LATENCY,
+    a.MlMonitorName.ERRORS,
+)
 Attributes = Mapping[str, AttributeValue]
 
 
@@ -72,8 +86,8 @@ def model_samples(
         out += _features(base, engine.state, engine.state.reference)
         out += _drift(base, engine.state, engine.state.reference)
         out += _evidence(base, engine, engine.state)
-        out += _incidents(base, engine.state, seen)
         out += label_samples(base, engine.state, min_group)
+    out += _incidents(base, engine.state, seen)
     return out
 
 
@@ -107,6 +121,8 @@ def _learning(base: Attributes, engine: Engine) -> Iterator[Sample]:
 
 def _features(base: Attributes, state: State, reference: Reference) -> Iterator[Sample]:
     for cells in reference.layout.sources:
+        if is_derived(cells.name):
+            continue
         counts = state.total.of(cells.name)
         expected = reference.profile.of(cells.name)
         if cells.name == PREDICTION:
@@ -144,6 +160,8 @@ def _buckets(cells: NumericCells, counts: IntArray) -> Buckets:
 def _drift(base: Attributes, state: State, reference: Reference) -> Iterator[Sample]:
     recent: Profile = state.windows.recent(_DRIFT_ROWS)
     for cells in reference.layout.sources:
+        if is_derived(cells.name):
+            continue
         where = asked(cells, reference.profile.of(cells.name))
         p = reference.profile.of(cells.name)[where].astype(np.float64)
         q = recent.of(cells.name)[where].astype(np.float64)
@@ -207,7 +225,9 @@ def _status(base: Attributes, monitor: str, state: str, value: int) -> Sample:
     return Sample(m.ML_MONITOR_STATUS, named, value)
 
 
-def _incidents(base: Attributes, state: State, seen: set[tuple[Any, ...]]) -> Iterator[Sample]:
+def _incidents(
+    base: Attributes, state: State | None, seen: set[tuple[Any, ...]]
+) -> Iterator[Sample]:
     def named(key: tuple[str, str, str, bool]) -> dict[str, AttributeValue]:
         cause, target, severity, paged = key
         return {
@@ -218,9 +238,12 @@ def _incidents(base: Attributes, state: State, seen: set[tuple[Any, ...]]) -> It
             a.ML_INCIDENT_PAGED: paged,
         }
 
-    active = Counter((i.cause, i.culprit.target, i.severity, i.paged) for i in state.incidents.open)
+    # a new reference that is being learned ends what was open against the old one
+    found = () if state is None else state.incidents.open
+    active = Counter((i.cause, i.culprit.target, i.severity, i.paged) for i in found)
     seen.update(active)
     for key in seen:
         yield Sample(m.ML_INCIDENT_ACTIVE, named(key), active[key])
-    for total_key, count in state.incidents.opened_total.items():
+    totals = {} if state is None else state.incidents.opened_total
+    for total_key, count in totals.items():
         yield Sample(m.ML_INCIDENTS, named(total_key), count)

@@ -13,8 +13,9 @@ from otel_ml.damping import Damping
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents
 from otel_ml.labelled import Labelled, Waiting, fill
-from otel_ml.local import CALL_SOURCES, ROW_SOURCES, Counted, Local
-from otel_ml.monitors import LABEL_MONITORS, MONITORS, Detector, label_sources
+from otel_ml.local import CALL_SOURCES, Counted, Local
+from otel_ml.monitors import LABEL_MONITORS, Detector
+from otel_ml.plan import sizes_of, streams_of
 from otel_ml.profile import Joined, Profile, Reference, Windows
 from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
@@ -43,14 +44,16 @@ class State:
         self.reference = reference
         self.min_effect = min_effect
         layout = reference.layout
-        sizes = _sizes(reference)
+        sizes = sizes_of(reference)
         self.sources: Mapping[str, int] = {name: i for i, (name, _) in enumerate(sizes)}
         self.width = max(size for _, size in sizes)
         self.local = Local(reference)
         self.damping = Damping(reference, [name in CALL_SOURCES for name in self.sources])
-        self.detector = self._detector(_streams(reference, min_effect))
+        self.detector = Detector(
+            streams_of(reference, min_effect), self.sources, self.width, self._season
+        )
         self.history = History([size for _, size in sizes])
-        before = {cells.name: reference.profile.mean_sd(cells.name) for cells in layout.sources}
+        before = {c.name: reference.profile.mean_sd(c.name) for c in layout.sources}
         self.incidents = Incidents(
             model, self.streams, self.sources, self.history, before, reference.sensitivity
         )
@@ -74,9 +77,6 @@ class State:
     def pending(self) -> bool:
         """Tell whether anything waits for an evaluation."""
         return bool(self._pending.any())
-
-    def _detector(self, streams: Sequence[Stream]) -> Detector:
-        return Detector(streams, self.sources, self.width, self._season)
 
     def _season(self, source: str, slot: int) -> FloatArray | None:
         return self.reference.season.effect(source, slot % 24, slot // 24)
@@ -113,8 +113,8 @@ class State:
             return
         part = codes if kept.all() else codes.select(kept)
         counts, sums = chunk_counts(self.reference.layout, part, position[kept], len(windows))
-        for window, counted, summed in zip(windows.tolist(), counts, sums, strict=True):
-            self.windows.add(window, Profile(self.reference.layout, counted, summed))
+        for window, part_counts, part_sums in zip(windows.tolist(), counts, sums, strict=True):
+            self.windows.add(window, Profile(self.reference.layout, part_counts, part_sums))
         self.windows.close()
 
     def wait_for_labels(self, batch: Batch, codes: Codes, row: int) -> None:
@@ -155,8 +155,8 @@ class State:
             self._complete(self._row)
 
     def _complete(self, row: int) -> None:
-        """Watch performance from now on: the labels it is compared with have come."""
-        self._watch(row, _streams(self._effective(), self.min_effect, LABEL_MONITORS))
+        """Watch performance, too: the labels it is compared with have come."""
+        self._watch(row, streams_of(self._effective(), self.min_effect, LABEL_MONITORS))
 
     def _effective(self) -> Reference:
         """Return the reference with labels that came late, and its rows counted as planned."""
@@ -248,17 +248,16 @@ class State:
             self._replan()
 
     def _replan(self) -> None:
-        fresh = {s.key: s for s in _streams(self._effective(), self.min_effect)}
+        fresh = {s.key: s for s in streams_of(self._effective(), self.min_effect)}
         # what there is nothing left to bet on keeps its bets; they are damped all the same
         streams = [fresh.get(s.key, s) for s in self.streams]
         evaluations = self.detector.evaluations
-        self.detector = self._detector(streams)
+        self.detector = Detector(streams, self.sources, self.width, self._season)
         self.detector.evaluations = evaluations
         self.incidents.streams = self.detector.streams
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that is kept as plain JSON values."""
-        h = self.history
         return {
             "planned": None if self._planned is None else dict(self._planned),
             "local": self.local.to_json(),
@@ -266,12 +265,7 @@ class State:
             "labelled": self.labelled.to_json(),
             "detector": self.detector.to_json(),
             "incidents": self.incidents.to_json(),
-            "history": {
-                "counts": h.counts.tolist(),
-                "moments": h.moments.tolist(),
-                "rows": h.rows.tolist(),
-                "taken": h.taken,
-            },
+            "history": self.history.to_json(),
             "total": self.total.to_json(),
             "windows": self.windows.to_json(),
             "slots": [[k, v] for k, v in self._slots.items()],
@@ -297,10 +291,7 @@ class State:
             self._replan()
         self.detector.restore(data["detector"])
         self.incidents.restore(data["incidents"])
-        h, past = self.history, data["history"]
-        for part, name in ((h.counts, "counts"), (h.moments, "moments"), (h.rows, "rows")):
-            fill(part, past[name])
-        h.taken = int(past["taken"])
+        self.history.restore(data["history"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
         self._slots = {int(k): int(v) for k, v in data["slots"]}
@@ -309,33 +300,3 @@ class State:
         fill(self._moments, pending["moments"])
         fill(self._label_rows, pending["label_rows"])
         self.pending_rows = int(pending["rows"])
-
-
-def _streams(
-    reference: Reference, min_effect: float, monitors: Sequence[Any] = MONITORS
-) -> list[Stream]:
-    found = [s for monitor in monitors for s in monitor(reference, min_effect)]
-    return [s for s in found if not s.empty]
-
-
-def _sizes(reference: Reference) -> list[tuple[str, int]]:
-    """Return name and number of cells of every counted source.
-
-    Raises
-    ------
-    DataError
-        If a feature has the name of another source.
-    """
-    sizes = [
-        *((c.name, c.size) for c in reference.layout.sources),
-        *((name, len(cells)) for name, cells in (*ROW_SOURCES.items(), *CALL_SOURCES.items())),
-        *label_sources(reference).items(),
-    ]
-    names = [name for name, _ in sizes]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(
-            f"a feature is called {twice!r}, as the counts of calls or errors are",
-            remedy="rename the column and build the reference again",
-        )
-    return sizes

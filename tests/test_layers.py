@@ -24,7 +24,7 @@ LAYERS: Final = {
     "L1 statistics": "stats",
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",
-    "L4a engine": "budget counting damping engine given labelled learning local state",
+    "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan state",
     "L4b pipeline": "batches buffer hosts inbox intake losses pipeline references samples "
     "samples_events samples_health samples_labels snapshot tally worker",
     "L5 capture, generators": "capture generate",
@@ -53,7 +53,7 @@ GENERATED: Final = {f"semconv/{name}.py" for name in ("attributes", "events", "m
 # Longer than they should be. A number may only become smaller, and no file may be added.
 TOO_LONG: Final[Mapping[str, int]] = {
     "demo/views.py": 302,
-    "engine.py": 362,
+    "engine.py": 341,
 }
 
 

@@ -6,9 +6,9 @@ when an incident opens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,30 @@ class History:
         upper = int(rows[last + 1] if last + 1 < len(rows) else rows[last] + held[last].sum())
         lower = min(int(rows[first]), int(rows[best]))
         return ChangePoint(int(rows[best]), lower, max(upper, int(rows[best])))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that is kept as plain JSON values."""
+        return {
+            "counts": self.counts.tolist(),
+            "moments": self.moments.tolist(),
+            "rows": self.rows.tolist(),
+            "taken": self.taken,
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take up what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it was written for other sources.
+        """
+        for name in ("counts", "moments", "rows"):
+            part, held = getattr(self, name), np.asarray(data[name])
+            if held.shape != part.shape:
+                raise ValueError(f"{name} of shape {held.shape} in place of {part.shape}")
+            part[:] = held
+        self.taken = int(data["taken"])
 
 
 def _fit(counts: FloatArray, prior: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from otel_ml.monitors.calibration import calibration
 from otel_ml.monitors.detector import Detector
 from otel_ml.monitors.distribution import (
+    DEPENDENT_CLIENTS,
     asked,
     client_drift,
     input_drift,
@@ -43,6 +44,7 @@ from otel_ml.profile import Reference
 from otel_ml.types import Stream
 
 __all__ = [
+    "DEPENDENT_CLIENTS",
     "ERRORS",
     "ERRORS_SOURCE",
     "ERROR_CELLS",

@@ -35,7 +35,14 @@ from otel_ml.profile import (
 )
 from otel_ml.types import FloatArray, IntArray, Stream
 
-__all__ = ["asked", "client_drift", "input_drift", "joint_drift", "output_drift"]
+__all__ = [
+    "DEPENDENT_CLIENTS",
+    "asked",
+    "client_drift",
+    "input_drift",
+    "joint_drift",
+    "output_drift",
+]
 
 # shares of a stream's evidence; the rest goes to changes of any shape
 _LOCATION: Final = 0.55
@@ -43,7 +50,7 @@ _SPREAD: Final = 0.25
 _CATEGORIES: Final = 0.7
 _JOINT_SHARE: Final = 0.4  # a residual asks the same feature again, with more error of its own
 _GROUP_SHARE: Final = 0.5
-_DEPENDENT_CLIENTS: Final = 10.0  # clients that come in long runs say nothing about drift
+DEPENDENT_CLIENTS: Final = 10.0  # clients that come in long runs say nothing about drift
 
 
 def input_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
@@ -91,7 +98,7 @@ def output_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
 
 def client_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
     """Yield a stream for who asks, unless clients come in runs too long to say anything."""
-    if CLIENTS in reference.layout.index and reference.design(CLIENTS) <= _DEPENDENT_CLIENTS:
+    if CLIENTS in reference.layout.index and reference.design(CLIENTS) <= DEPENDENT_CLIENTS:
         yield from _stream(reference, CLIENTS, "client_drift", "security", CLIENTS, min_effect)
 
 

@@ -1,4 +1,4 @@
-"""Are rows sent more than once? The repeats of the reference, or of the first rows, in, a stream out.
+"""Are rows sent more than once? Repeats of the reference, or of the first rows, in, a stream out.
 
 An excess alarms, a lack does not. Some repeats are in the nature of most traffic; what is asked is
 whether there are more of them than there were, at least three in a hundred rows more.

@@ -61,7 +61,10 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             yes = np.isin(np.arange(cells.size), where)
             design = reference.design(name)
             law = smoothed(counts, design)
-            top = upper_rate(events / design, rows / design, slack)
+            expected = events / design
+            if defect == "unseen" and isinstance(cells, CategoryCells):
+                expected += cells.seen_once(design)
+            top = upper_rate(expected, rows / design, slack)
             bets = rate_bets(law, yes, top, [top + rate for rate in _RATES])
             if not len(bets.scores):
                 continue

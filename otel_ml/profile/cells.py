@@ -40,8 +40,11 @@ UNSEEN: Final = "unseen"
 MOMENT_LIMIT: Final = 1e100  # squares and sums of clipped values stay finite in float64
 _RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
 _HASH_CHARS: Final = 12
+_SCARCE: Final = (1, 2, 4, 8, 16, 32, 64)
 _MOST_TEXTS: Final = 10_000  # texts whose cell is remembered
 _MAX: Final = sys.float_info.max
+_MARGIN: Final = 0.05  # of the range: values so little beyond all of the reference are no defect
+_CONSTANT: Final = 1e-6  # the same of a constant
 
 
 def fingerprint(key: str) -> str:
@@ -120,15 +123,44 @@ class NumericCells:
         values = values[np.isfinite(values)]
         if not len(values):
             return cls(name, (0.0, 1.0))
+        known = np.unique(values)
         low, high = (float(v) for v in np.quantile(values, [0.001, 0.999], method="nearest"))
-        step = 1e-6 * (high - low) if high > low else max(abs(low), 1.0) * 1e-6
-        inner = [float(f"{e:.9g}") for e in quantile_edges(values, bins)]
-        low_bound = float(f"{max(low - step, -_MAX):.9g}")
-        if not low_bound < low:  # nine digits are too few for values so close together
-            low_bound = max(math.nextafter(low, -math.inf), -_MAX)
-        top = high if high > low else min(high + step, _MAX)
-        kept = sorted({e for e in inner if low_bound < e < top})
-        return cls(name, (low_bound, *kept, float(top)))
+        margin = _MARGIN * (high - low) if high > low else max(abs(low), 1.0) * _CONSTANT
+        inner = [_above(known, e, margin) for e in quantile_edges(values, bins).tolist()]
+        bottom = _below(known, low, margin)
+        top = _above(known, high, margin)
+        return cls(name, (bottom, *sorted({e for e in inner if bottom < e < top}), top))
+
+
+def _above(known: FloatArray, value: float, margin: float) -> float:
+    """Return an edge between a value and the next larger one, or a margin above the largest.
+
+    Never at a value: a value that is off by a rounding error, such as one that went through single
+    precision, must stay in its cell.
+    """
+    at = int(np.searchsorted(known, value, side="right"))
+    beyond = min(value + margin, _MAX) if at == len(known) else float(known[at])
+    return _between(value, beyond, value)
+
+
+def _below(known: FloatArray, value: float, margin: float) -> float:
+    """Return an edge between a value and the next smaller one, or a margin below the smallest."""
+    at = int(np.searchsorted(known, value, side="left"))
+    beyond = max(value - margin, -_MAX) if at == 0 else float(known[at - 1])
+    lowest = max(math.nextafter(value, -math.inf), -_MAX)
+    return _between(min(beyond, lowest), value, min(beyond, lowest))
+
+
+def _between(low: float, high: float, otherwise: float) -> float:
+    """Return the shortest number well between two others, `otherwise` where there is no room."""
+    middle = low / 2 + high / 2
+    quarter = high / 4 - low / 4
+    for digits in range(2, 18):
+        short = float(f"{middle:.{digits}g}")
+        # both neighbours may be off by a rounding error
+        if low < low + quarter <= short <= high - quarter < high:
+            return short
+    return otherwise
 
 
 def fixed_cells(name: str, bounds: Sequence[float]) -> NumericCells:
@@ -152,12 +184,24 @@ class CategoryCells:
     open_ended
         True where values never seen in the reference are expected (too many to list): they count
         as ``other`` as well.
+    scarce
+        How many values were seen at most 1, 2, 4, … 64 times: as many more are still to come.
     """
 
     name: str
     categories: tuple[str, ...]
     rare: frozenset[str] = frozenset()
     open_ended: bool = False
+    scarce: tuple[int, ...] = (0,) * len(_SCARCE)
+
+    def seen_once(self, design: float) -> int:
+        """Return how many values came up once, where `design` rows are as good as one.
+
+        By Good and Turing, the share of rows with a value never seen before is about this number
+        divided by that of independent rows.
+        """
+        at = next((i for i, most in enumerate(_SCARCE) if most >= design), len(_SCARCE) - 1)
+        return self.scarce[at]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -244,7 +288,8 @@ class CategoryCells:
         # no defect in this column
         open_ended = len(rest) > _RARE_LIMIT or singletons > 0.05 * max(sum(counts.values()), 1)
         rare = frozenset() if open_ended else frozenset(fingerprint(k) for k in rest)
-        return cls(name, named, rare, open_ended)
+        scarce = tuple(sum(v <= most for v in counts.values()) for most in _SCARCE)
+        return cls(name, named, rare, open_ended, scarce)
 
 
 Cells = NumericCells | CategoryCells
@@ -267,6 +312,7 @@ def cells_to_json(cells: Cells) -> dict[str, Any]:
         "categories": list(cells.categories),
         "rare": sorted(cells.rare),
         "open_ended": cells.open_ended,
+        "scarce": list(cells.scarce),
     }
 
 
@@ -275,5 +321,9 @@ def cells_from_json(data: Mapping[str, Any]) -> Cells:
     if data["kind"] == "numeric":
         return NumericCells(data["name"], tuple(float(b) for b in data["bounds"]))
     return CategoryCells(
-        data["name"], tuple(data["categories"]), frozenset(data["rare"]), bool(data["open_ended"])
+        data["name"],
+        tuple(data["categories"]),
+        frozenset(data["rare"]),
+        bool(data["open_ended"]),
+        tuple(int(v) for v in data["scarce"]),
     )

@@ -43,6 +43,7 @@ def test_a_regression_is_watched_and_its_errors_are_added_up() -> None:
     assert squares == pytest.approx(np.square(errors).sum())
     assert engine.state.labelled.join.states["conflict"] == 1
     assert _opened(engine) == []
+    x = rng.normal(size=500)
     engine.observe({"x": x}, predictions=16 + 3 * x)
     assert _opened(engine) == [("prediction_drift", PREDICTION)]
 

@@ -160,8 +160,10 @@ def test_it_equals_a_slow_implementation(
     assert detector.evaluations == len(steps)
     for i, one in enumerate(slow):
         k = int(np.argmax(one.sums))
-        clear = all(abs(m - w) > 1e-3 for m in one.sums for w in (1.0, 0.5, 0.02))
-        if clear and sorted([0.0, *one.sums])[-2] * (1 + 1e-3) < one.sums[k]:
+        if (
+            all(abs(m - w) > 1e-3 for m in one.sums for w in (1.0, 0.5, 0.02))
+            and sorted([0.0, *one.sums])[-2] * (1 + 1e-3) < one.sums[k]
+        ):
             assert detector.change_row(i) in {one.since[k], *_near(one, k)}
 
 
@@ -186,46 +188,6 @@ def test_its_mean_grows_by_at_most_the_weight_over_every_path(rate: float, weigh
         np.testing.assert_allclose(mean, np.arange(n + 1) * weight, rtol=1e-6)
 
 
-_FREE = _stream("f", "inputs", [0.6, 0.4], [], [], [], radius=0.1)
-
-
-@pytest.mark.parametrize("rate", [0.3, 0.4, 0.5])
-@pytest.mark.parametrize("design", [1.0, 3.0])
-def test_so_it_does_with_learned_alternatives(rate: float, design: float) -> None:
-    """Against all laws within 0.1 of the reference, and however much is damped."""
-    n, rows = 5, 3
-    mean = np.zeros(n + 1)
-    binomial = [math.comb(rows, k) * rate**k * (1 - rate) ** (rows - k) for k in range(rows + 1)]
-    for path in itertools.product(range(rows + 1), repeat=n):
-        detector = Detector((_FREE,), {"f": 0}, 2)
-        chance = math.prod(binomial[k] for k in path)
-        for step, yes in enumerate(path):
-            detector.update(np.array([[rows - yes, yes]]), step, design=np.array([design]))
-            mean[step + 1] += chance * math.exp(detector.total(detector.shares()))
-    assert (mean <= np.arange(n + 1) * (1 + 1e-9)).all()
-    assert mean[n] > 0.3 * n
-
-
-def test_so_it_does_when_the_law_follows_the_hour() -> None:
-    """Every row drawn from the law of its own hour, which the detector is told."""
-    n, mean = 8, np.zeros(9)
-    hours = [5, 9, 5, 5, 9, 5, 9, 9]
-    only = Detector((replace(_B, law=np.array([0.4, 0.6])[:2], scores=_B.scores[:, :2],
-                             ends=_B.ends[:, :2], cells=("no", "yes")),), {"b": 0}, 2,
-                    lambda source, slot: np.array([-1.0, 1.0]) if slot == 5 else None)  # fmt: skip
-    fresh = only.to_json()
-    yes_at = {5: 0.6 * math.e / (0.6 * math.e + 0.4 / math.e), 9: 0.6}
-    for path in itertools.product((0, 1), repeat=n):
-        only.restore(fresh)
-        chance = math.prod(
-            yes_at[h] if y else 1 - yes_at[h] for h, y in zip(hours, path, strict=True)
-        )
-        for step, (hour, yes) in enumerate(zip(hours, path, strict=True)):
-            only.update(np.array([[1 - yes, yes]]), step, slots={hour: 1.0})
-            mean[step + 1] += chance * math.exp(only.total(only.shares()))
-    np.testing.assert_allclose(mean, np.arange(9), rtol=1e-6)
-
-
 def test_every_budget_share_is_given_out() -> None:
     detector = _detector()
     assert np.exp(detector.log_weights).sum() == pytest.approx(1.0)
@@ -236,11 +198,13 @@ def test_every_budget_share_is_given_out() -> None:
     assert np.exp(more.log_weights[2]) == pytest.approx(np.exp(detector.log_weights[2]))
 
 
+_SOME = np.array([[30, 5, 1, 0], [20, 5, 0, 0], [20, 30, 0, 0], [30, 5, 5, 0]])
+
+
 def _fed(rows: int = 3) -> Detector:
     detector = _detector()
-    counts = np.array([[30, 5, 1, 0], [20, 5, 0, 0], [20, 30, 0, 0], [30, 5, 5, 0]])
     for row in range(rows):
-        detector.update(counts, row * 50)
+        detector.update(_SOME, row * 50)
     return detector
 
 
@@ -255,9 +219,8 @@ def test_a_muted_stream_counts_as_zero() -> None:
     # muted or not, it goes on counting
     one, two = _fed(5), _fed(3)
     two.muted[0] = True
-    counts = np.array([[30, 5, 1, 0], [20, 5, 0, 0], [20, 30, 0, 0], [30, 5, 5, 0]])
     for row in (3, 4):
-        two.update(counts, row * 50)
+        two.update(_SOME, row * 50)
     np.testing.assert_array_equal(one.level, two.level)
 
 
@@ -269,8 +232,7 @@ def test_a_reset_stream_starts_again_as_if_nothing_had_been(stream: int) -> None
     assert detector.evidence()[stream] == -np.inf
     others = np.arange(4) != stream
     np.testing.assert_array_equal(detector.evidence()[others], before[others])
-    counts = np.array([[30, 5, 1, 0], [20, 5, 0, 0], [20, 30, 0, 0], [30, 5, 5, 0]])
-    detector.update(counts, 150)
+    detector.update(_SOME, 150)
     assert detector.evidence()[stream] == _fed(1).evidence()[stream]
     assert detector.change_row(stream) == 150
     # what the others have learned is kept
@@ -278,8 +240,8 @@ def test_a_reset_stream_starts_again_as_if_nothing_had_been(stream: int) -> None
 
 
 def test_a_stream_nothing_was_counted_for_gains_nothing_by_waiting() -> None:
-    detector = _detector()
-    counts = np.array([[3, 3, 3, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 9]])
+    detector, counts = _detector(), np.zeros((4, _WIDTH), dtype=np.int64)
+    counts[0], counts[3, 3] = 3, 9  # the latter in a cell that is no part of the question
     for row in range(2000):
         detector.update(counts, row)
     assert detector.evidence()[0] > -np.inf
@@ -335,8 +297,7 @@ def test_a_stream_added_later_leaves_what_the_others_know(late: Stream) -> None:
     np.testing.assert_array_equal(more.evidence()[:4], detector.evidence())
     assert more.evidence()[4] == -np.inf
     assert more.evaluations == detector.evaluations
-    counts = np.array([[30, 5, 1, 0], [20, 5, 0, 0], [20, 30, 0, 0], [30, 5, 5, 0]])
     for d in (detector, more):
-        d.update(counts, 150, slots={5: 1.0})
+        d.update(_SOME, 150, slots={5: 1.0})
     np.testing.assert_array_equal(more.evidence()[:4], detector.evidence())
     assert more.change_row(4) == 150

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.monitors import Stream
+from otel_ml.monitors import Detector, Stream
 from otel_ml.monitors.learned import HALF_LIVES, Learned
 from otel_ml.types import FloatArray
 
@@ -141,6 +141,23 @@ def test_over_every_path_the_mean_of_the_product_stays_at_one() -> None:
                 mean[step + 1] += chance * np.exp(product)
         assert (mean[1:] <= 1 + 1e-9).all()
         assert (mean[1:] > 0.3).all()
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.4, 0.5])
+@pytest.mark.parametrize("design", [1.0, 3.0])
+def test_over_every_path_a_detectors_mean_grows_by_at_most_one(rate: float, design: float) -> None:
+    """Against laws within 0.1 of the reference, and however much is damped."""
+    n, rows, stream = 5, 3, _stream(np.array([0.6, 0.4]), 0.1)
+    mean = np.zeros(n + 1)
+    binomial = [math.comb(rows, k) * rate**k * (1 - rate) ** (rows - k) for k in range(rows + 1)]
+    for path in itertools.product(range(rows + 1), repeat=n):
+        detector = Detector((stream,), {"x": 0}, 2)
+        chance = math.prod(binomial[k] for k in path)
+        for step, yes in enumerate(path):
+            detector.update(np.array([[rows - yes, yes]]), step, design=np.array([design]))
+            mean[step + 1] += chance * math.exp(detector.total(detector.shares()))
+    assert (mean <= np.arange(n + 1) * (1 + 1e-9)).all()
+    assert mean[n] > 0.3 * n
 
 
 def test_it_learns_a_shape_nobody_foresaw() -> None:

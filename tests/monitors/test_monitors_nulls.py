@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.monitors import Stream
+from otel_ml.monitors import Detector, Stream
 from otel_ml.monitors.evidence import category_bets, location_bets, rate_bets, smoothed
 from otel_ml.monitors.nulls import Nulls, no_season
 from otel_ml.types import FloatArray
@@ -161,3 +164,28 @@ def test_an_hour_is_asked_for_once_and_few_are_kept() -> None:
             0.1 * np.exp(slot / 100) / (0.9 + 0.1 * np.exp(slot / 100))
         )
     assert len(nulls._slots) <= 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_over_every_path_through_the_hours_a_detectors_mean_grows_by_at_most_one(
+    share: float,
+) -> None:
+    """Every row drawn from a null law of its own hour, which the detector is told."""
+    hours, mean = [5, 9, 5, 5, 9, 5, 9], np.zeros(8)
+    effects = {5: np.array([-0.5, 0.8])}
+    stream = _rate()
+    detector = Detector((stream,), {"c": 0}, 2, lambda source, slot: effects.get(slot))
+    fresh = detector.to_json()
+    laws = {}
+    for hour in (5, 9):
+        law = stream.law * np.exp(effects.get(hour, np.zeros(2)) + share * stream.ends[0])
+        laws[hour] = law / law.sum()
+    for path in itertools.product((0, 1), repeat=len(hours)):
+        detector.restore(fresh)
+        chance = math.prod(float(laws[h][y]) for h, y in zip(hours, path, strict=True))
+        for step, (hour, yes) in enumerate(zip(hours, path, strict=True)):
+            detector.update(np.array([[1 - yes, yes]]), step, slots={hour: 1.0})
+            mean[step + 1] += chance * math.exp(detector.total(detector.shares()))
+    assert (mean <= np.arange(8) * (1 + 1e-6)).all()
+    if share == 1.0:  # at the end of the null the bound is met
+        np.testing.assert_allclose(mean, np.arange(8), rtol=1e-6)
