@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.budget import EVALUATION_ROWS
-from otel_ml.profile import slots
-from otel_ml.profile.coder import chunk_counts, encode
+from otel_ml.profile import Profile, slots
+from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.state import State
-from otel_ml.types import Batch, IntArray
+from otel_ml.types import Batch, FloatArray, IntArray
 
 __all__ = ["count_batch"]
 
@@ -43,11 +44,14 @@ def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tu
     codes = encode(state.reference, batch)
     state.calls(batch, row, now)
     times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
-    state.count_windows(codes, times, now)
+    _count_windows(state, codes, times, now)
     state.wait_for_labels(batch, codes, row)
     if batch.n == 0:
         return
     slot = slots(times)
+    state.around.saw_versions(batch.versions or (), row)
+    extras = _extras(batch)
+    numbers = np.arange(row, row + batch.n, dtype=np.int64)
     local = state.local.rows(batch, codes)
     chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
     # a clock far ahead must not date an incident
@@ -64,6 +68,11 @@ def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tu
         for i, size in enumerate(sizes.tolist()):
             rows = slice(int(ends[i]) - size, int(ends[i]))
             state.seen(chosen.codes[rows], slot[part][rows])
+            state.around.saw_rows(
+                numbers[part][rows],
+                chosen.codes[rows],
+                {name: column[part][rows] for name, column in extras.items()},
+            )
             state.add(counts[i], moments[i], size, more[i])
             yield size, at
 
@@ -74,3 +83,30 @@ def _local_counts(codes: IntArray, group: IntArray, groups: int, width: int) -> 
     flat = (group[:, None] * sources + np.arange(sources)) * width + codes
     counts = np.bincount(flat[codes >= 0], minlength=groups * sources * width)
     return counts.reshape(groups, sources, width).astype(np.int64)
+
+
+def _extras(batch: Batch) -> dict[str, NDArray[Any]]:
+    """Return the columns that are no features, by which a change may be told apart."""
+    out = {name: column.astype(object) for name, column in batch.slices.items()}
+    for name, values in (("client", batch.clients), ("version", batch.versions)):
+        if values is not None:
+            column = np.empty(batch.n, dtype=object)
+            column[:] = list(values)
+            out[name] = column
+    return out
+
+
+def _count_windows(state: State, codes: Codes, times: FloatArray, now: float) -> None:
+    """Add a batch to the event-time windows it belongs to."""
+    if not len(times):
+        return
+    position, windows = state.windows.place(times, now)
+    kept = position >= 0
+    if not kept.any():
+        return
+    layout = state.reference.layout
+    part = codes if kept.all() else codes.select(kept)
+    counts, sums = chunk_counts(layout, part, position[kept], len(windows))
+    for window, counted, summed in zip(windows.tolist(), counts, sums, strict=True):
+        state.windows.add(window, Profile(layout, counted, summed))
+    state.windows.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from otel_ml.budget import EVALUATION_ROWS, EVALUATION_SECONDS, Budget
 from otel_ml.checkpoint import read, written
@@ -16,7 +16,7 @@ from otel_ml.clock import Clock, SystemClock
 from otel_ml.counting import count_batch
 from otel_ml.errors import DataError, StateError
 from otel_ml.given import batch_of, check_batch
-from otel_ml.incidents import Change, Command, Evidence, Incident
+from otel_ml.incidents import Change, Command, Evidence, Incident, Playbook, Rollout
 from otel_ml.learning import Learner
 from otel_ml.profile import Profile, Reference
 from otel_ml.profile.values import category_key
@@ -50,6 +50,8 @@ class Engine:
         Service and environment, so that the same model elsewhere has other incident ids.
     learn
         Keyword arguments of `Reference.build` for a learned reference, such as ``categorical``.
+    playbook
+        Causes to choose from; the built-in ones if left out.
 
     Examples
     --------
@@ -74,12 +76,14 @@ class Engine:
         model: ModelKey | None = None,
         namespace: str = "",
         learn: Mapping[str, Any] | None = None,
+        playbook: Playbook | None = None,
     ) -> None:
         self.budget = budget or Budget()
         self.clock = clock or SystemClock()
         self.min_effect = min_effect
         self.label_capacity = label_capacity
         self.namespace = namespace
+        self.playbook = playbook
         if model is None:
             name = "model" if reference is None else reference.model_name
             model = ModelKey(name, None if reference is None else reference.model_version)
@@ -250,6 +254,7 @@ class Engine:
             model="@".join(str(part) for part in (self.namespace, *self.model) if part),
             min_effect=self.min_effect,
             label_capacity=self.label_capacity,
+            playbook=self.playbook,
         )
 
     def _freeze(self) -> None:
@@ -289,6 +294,19 @@ class Engine:
         detector.muted[state.incidents.members()] = True
         self.waiting_changes += changes
         self.last_evaluation = now
+
+    def roll_out(self, text: str, kind: Literal["version", "model", "deployment"]) -> None:
+        """Take note of a rollout; an incident whose change lies near it names it.
+
+        Parameters
+        ----------
+        text
+            What to call it, such as ``version 2.1``.
+        kind
+            What it was.
+        """
+        if self.state is not None:
+            self.state.around.roll_out(Rollout(self.rows, kind, text))
 
     def apply(self, command: Command) -> list[Change]:
         """Do what a person says about incidents; return what changed by it.

@@ -15,6 +15,7 @@ from otel_ml.types import Batch
 
 __all__ = ["batch_of", "check_batch"]
 
+_BY_ROW: Final = ("predictions", "scores", "ids", "aliases", "clients", "versions")
 _FIELDS: Final = frozenset(f.name for f in dataclasses.fields(Batch)) - {"n", "features"}
 
 
@@ -66,10 +67,7 @@ def check_batch(batch: Batch) -> None:
     """Refuse a batch whose parts do not belong together, before anything of it is counted."""
     parts: list[tuple[str, Any]] = [(f"feature {k!r}", v) for k, v in batch.features.items()]
     parts += [(f"slice {k!r}", v) for k, v in batch.slices.items()]
-    parts += [
-        (name, getattr(batch, name))
-        for name in ("predictions", "scores", "ids", "aliases", "clients", "event_times")
-    ]
+    parts += [(name, getattr(batch, name)) for name in (*_BY_ROW, "event_times")]
     for name, part in parts:
         if part is not None and len(part) != batch.n:
             raise DataError(

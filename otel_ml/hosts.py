@@ -13,7 +13,7 @@ from otel_ml.config import ModelSettings, Settings
 from otel_ml.engine import Engine
 from otel_ml.errors import OtelMlError, ReferenceError
 from otel_ml.identity import resolve
-from otel_ml.incidents import Change, Command
+from otel_ml.incidents import Change, Command, Playbook, load_playbook
 from otel_ml.incidents.board import recent
 from otel_ml.incidents.commands import STANDING
 from otel_ml.incidents.register import Register
@@ -89,6 +89,17 @@ def namespace_of(environ: Mapping[str, str]) -> str:
     return "/".join(stated.get(name, "") for name in names).strip("/")
 
 
+def _causes(path: Path | None) -> Playbook | None:
+    """Return the causes of a team's own playbook; the built-in ones where it cannot be read."""
+    if path is None:
+        return None
+    try:
+        return load_playbook(path)
+    except OtelMlError as error:
+        _log.error("monitoring goes on with the built-in causes: %s", error)
+        return None
+
+
 class Hosts:
     """The models of a process.
 
@@ -110,6 +121,7 @@ class Hosts:
         self.by_key: dict[ModelKey, Host] = {}
         self._say = say
         self._names: dict[ModelKey, ModelKey] = {}
+        self._playbook = _causes(settings.playbook)
         self._standing: list[Command] = []
 
     def __iter__(self) -> Iterator[Host]:
@@ -161,7 +173,12 @@ class Hosts:
             model=key,
             namespace=self.namespace,
             learn=learn,
+            playbook=self._playbook,
         )
+        for other in self.by_key.values():
+            if other.key.name == key.name and key.version is not None:
+                other.engine.roll_out(f"version {key.version}", "version")
+                engine.roll_out(f"version {key.version}", "version")
         host = self.by_key[key] = Host(key, engine, entry, learn)
         self._say(reference_event(host.key, engine, time.time_ns()))
         return host

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from otel_ml.damping import Damping
 from otel_ml.errors import DataError
-from otel_ml.incidents import History, Incidents
+from otel_ml.incidents import History, Incidents, Playbook, RecentRows, Surroundings
 from otel_ml.labelled import Labelled, Waiting, fill
 from otel_ml.local import CALL_SOURCES, Counted, Local
 from otel_ml.monitors import LABEL_MONITORS, Detector
 from otel_ml.plan import sizes_of, streams_of
 from otel_ml.profile import Joined, Profile, Reference, Windows
-from otel_ml.profile.coder import Codes, chunk_counts, encode
+from otel_ml.profile.coder import Codes, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
@@ -36,10 +36,18 @@ class State:
         Total variation below which drift never alarms.
     label_capacity
         Predictions that wait for labels, at least.
+    playbook
+        Causes to choose from; the built-in ones if left out.
     """
 
     def __init__(
-        self, reference: Reference, *, model: str, min_effect: float, label_capacity: int
+        self,
+        reference: Reference,
+        *,
+        model: str,
+        min_effect: float,
+        label_capacity: int,
+        playbook: Playbook | None = None,
     ) -> None:
         self.reference = reference
         self.min_effect = min_effect
@@ -54,8 +62,15 @@ class State:
         )
         self.history = History([size for _, size in sizes])
         before = {c.name: reference.profile.mean_sd(c.name) for c in layout.sources}
+        self.around = Surroundings(RecentRows(layout), reference.effects, playbook)
         self.incidents = Incidents(
-            model, self.streams, self.sources, self.history, before, reference.sensitivity
+            model,
+            self.streams,
+            self.sources,
+            self.history,
+            before,
+            reference.sensitivity,
+            self.around,
         )
         self.total = Profile(layout)
         self.windows = Windows(layout)
@@ -103,26 +118,12 @@ class State:
             self._pending[i, : len(counts)] += counts
             self._moments[i] += sums
 
-    def count_windows(self, codes: Codes, times: FloatArray, now: float) -> None:
-        """Add a batch to the event-time windows it belongs to."""
-        if not len(times):
-            return
-        position, windows = self.windows.place(times, now)
-        kept = position >= 0
-        if not kept.any():
-            return
-        part = codes if kept.all() else codes.select(kept)
-        counts, sums = chunk_counts(self.reference.layout, part, position[kept], len(windows))
-        for window, part_counts, part_sums in zip(windows.tolist(), counts, sums, strict=True):
-            self.windows.add(window, Profile(self.reference.layout, part_counts, part_sums))
-        self.windows.close()
-
     def wait_for_labels(self, batch: Batch, codes: Codes, row: int) -> None:
         """Remember the predictions of a batch until their labels come."""
         self._judged(self.labelled.wait(batch, codes, row))
 
     def expect_only(self, waiting: Sequence[tuple[Batch, int]], labels: Mapping[str, Any]) -> None:
-        """Remember predictions made while the reference was learned, and labels that came."""
+        """Remember predictions and labels of the time the reference was learned."""
         self.labelled.learned(sum(batch.n for batch, _ in waiting))
         for batch, row in waiting:
             self.wait_for_labels(batch, encode(self.reference, batch), row)
@@ -131,15 +132,7 @@ class State:
             self._judged(joined)
 
     def take_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
-        """Join labels to predictions and count the outcomes.
-
-        Parameters
-        ----------
-        ids
-            Ids of the predictions.
-        labels
-            Class keys, or numbers as text for a regression.
-        """
+        """Join labels, class keys or numbers as text, to predictions and count the outcomes."""
         self._judged(self.labelled.join.labels(ids, labels))
 
     def _judged(self, joined: Sequence[Joined[Waiting]]) -> None:
@@ -265,6 +258,7 @@ class State:
             "labelled": self.labelled.to_json(),
             "detector": self.detector.to_json(),
             "incidents": self.incidents.to_json(),
+            "around": self.around.to_json(),
             "history": self.history.to_json(),
             "total": self.total.to_json(),
             "windows": self.windows.to_json(),
@@ -291,6 +285,7 @@ class State:
             self._replan()
         self.detector.restore(data["detector"])
         self.incidents.restore(data["incidents"])
+        self.around.restore(data["around"])
         self.history.restore(data["history"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])

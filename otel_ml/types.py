@@ -161,6 +161,8 @@ class Batch:
         Sensitive and slicing columns by name, as strings (object arrays).
     clients
         Pseudonyms of the callers, or None.
+    versions
+        Version of the model that answered each row, where one engine sees several, or None.
     event_times
         Seconds since the Unix epoch, shape ``(n,)``.
     durations
@@ -179,6 +181,7 @@ class Batch:
     aliases: Sequence[str | None] | None = None
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     clients: Sequence[str | None] | None = None
+    versions: Sequence[str | None] | None = None
     event_times: FloatArray | None = None
     durations: FloatArray | None = None
     sizes: IntArray | None = None

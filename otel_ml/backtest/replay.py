@@ -230,8 +230,13 @@ class Replay:
             ids=self._ids(table) if with_ids else None,
             slices={name: data[name] for name in self._slices() if name in data},
             clients=self._clients(data),
-            event_times=times,
+            versions=self._versions(data),
+            event_times=times if self.timed else None,
         )
+
+    def _versions(self, data: Mapping[str, NDArray[Any]]) -> list[str | None] | None:
+        name = self.roles.version
+        return None if name is None or name not in data else _keys(data[name])
 
     def _clients(self, data: Mapping[str, NDArray[Any]]) -> list[str | None] | None:
         name = self.roles.client

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from otel_ml.incidents.advice import Since
+from otel_ml.incidents.advice.order import rank_members
 from otel_ml.incidents.attention import Attention
 from otel_ml.incidents.commands import Command
 from otel_ml.incidents.explain import explain
@@ -17,12 +19,15 @@ from otel_ml.incidents.harm import Sensitivities
 from otel_ml.incidents.history import History
 from otel_ml.incidents.incident import Change, ClosedReason, Incident
 from otel_ml.incidents.members import Members
+from otel_ml.incidents.surroundings import Surroundings
+from otel_ml.incidents.whom import for_whom
 from otel_ml.types import FloatArray, Stream
 
 __all__ = ["Register"]
 
 _KEPT: Final = 200  # closed incidents remembered
 _DAY: Final = 86_400.0
+_REMEMBERED: Final = 7000  # rows since a change after which the counts of it are going
 
 
 class Register:
@@ -42,6 +47,8 @@ class Register:
         Mean and standard deviation of each source in the reference, by name.
     sensitivity
         Mean absolute change of the score when a feature is shuffled, by feature.
+    around
+        What else explains incidents.
     """
 
     def __init__(
@@ -52,8 +59,11 @@ class Register:
         history: History,
         before: Mapping[str, tuple[float, float]],
         sensitivity: Sensitivities,
+        around: Surroundings | None = None,
     ) -> None:
         self.model = model
+        self.around = around or Surroundings()
+        self.sources = sources
         self.followed = Members(streams, sources, history, before)
         self.sensitivity = sensitivity
         self.open: list[Incident] = []
@@ -158,9 +168,46 @@ class Register:
     def _judge(self, incident: Incident) -> None:
         """Explain an incident from its members as they are, and decide whether it pages."""
         incident.paged = incident.harmful
-        explain(incident, self.streams, self.sensitivity)
+        row = incident.beginning[0] + 1  # the evaluation it changed in holds older rows, too
+        if self._seen and self._seen[-1][0] - row <= _REMEMBERED:
+            self._explain(incident, row)
         incident.harmful = incident.paged
         self.attention.decide(incident, self.streams, self.sensitivity)
+
+    def _explain(self, incident: Incident, row: int) -> None:
+        """Put the culprit first, and say for whom, why and how bad."""
+        around, followed = self.around, self.followed
+        now = self._seen[-1][0]
+        since = Since.of(followed.history, self.sources, followed.before, row, now)
+        intervals = {
+            m.stream: (found.lower, found.upper)
+            for m in incident.members
+            for found in [followed.change(m.stream)]
+        }
+        incident.members = rank_members(
+            incident.members,
+            self.streams,
+            self.sensitivity,
+            effects=around.effects,
+            since=since,
+            changes=intervals,
+        )
+        culprit = self.streams[incident.culprit.stream]
+        whom = None
+        if around.recent is not None and culprit.clock == "rows":
+            whom = for_whom(around.recent, culprit, row)
+        incident.whom = None if whom is None else whom.to_json()
+        explain(
+            incident,
+            self.streams,
+            self.sensitivity,
+            since=since,
+            effects=around.effects,
+            whom=whom,
+            rollouts=around.rollouts,
+            earlier=self.closed,
+            playbook=around.playbook,
+        )
 
     def _interval(self, incident: Incident) -> tuple[int, int]:
         """Return where its change lies, of one that came back from the first time to the last."""

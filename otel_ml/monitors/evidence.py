@@ -39,7 +39,7 @@ __all__ = [
 
 # each size serves shifts of half to twice itself; larger shifts are found within one evaluation
 LOCATION_TILTS: Final = (0.15, 0.3, 0.6, 1.2)
-SPREAD_TILTS: Final = (0.25, 0.5)
+SPREAD_TILTS: Final = (0.25, 0.5, 1.0)
 RISES: Final = (0.03, 0.1, 0.3)
 FALLS: Final = (0.6, 0.2)
 UNSURE: Final = 1.5  # standard errors by which the reference may be wrong

@@ -17,7 +17,7 @@ from otel_ml.types import Stream
 
 __all__ = ["data_quality"]
 
-_SLACK: Final = 0.1  # of the effect floor: a defect matters sooner than a shift of the law
+_SLACK: Final = 0.03  # of the effect floor: a defect matters sooner than a shift of the law
 _RATES: Final = (0.01, 0.03, 0.1, 0.4)
 # how often each is what broke; shares of the family's budget, not thresholds
 _SHARES: Final = {"missing": 1.0, "unseen": 1.0, "out_of_range": 0.5, "not_a_number": 0.5}
@@ -39,7 +39,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
     reference
         What production is compared with.
     min_effect
-        Effect floor of the model; a tenth of it is the slack of a defect.
+        Effect floor of the model; a thirtieth of it is the slack of a defect.
     """
     slack = max(_SLACK * min_effect, 1e-4)
     for name in reference.features:

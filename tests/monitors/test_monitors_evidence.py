@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from otel_ml.monitors.evidence import (
+    LOCATION_TILTS,
     UNSURE,
     Bets,
     category_bets,
@@ -212,10 +213,11 @@ def test_a_smaller_reference_gives_farther_ends_of_categories() -> None:
 def test_locations_and_spreads_move_what_they_name() -> None:
     p = np.random.default_rng(2).dirichlet(np.full(14, 5.0))
     z = normal_scores(p)
-    assert p @ z == pytest.approx(0.0, abs=1e-12)
-    assert p @ np.square(z) == pytest.approx(1.0)
+    assert [p @ z, p @ np.square(z)] == pytest.approx([0.0, 1.0], abs=1e-12)
     assert (np.diff(z) > 0).all()
     place = location_bets(p, 1e6, 0.02)
+    tilts = ((place.ends + place.scores) @ np.sign(z)) / np.abs(z).sum()
+    np.testing.assert_allclose(tilts, [sign * t for t in LOCATION_TILTS for sign in (1, -1)])
     means = [float(_tilted(p, e + s) @ z) for e, s in zip(place.ends, place.scores, strict=True)]
     assert min(means[::2]) > 0.1
     assert max(means[1::2]) < -0.1
@@ -252,8 +254,7 @@ def test_upper_and_lower_rate_are_wilsons_bounds_and_the_slack(
 def test_a_rate_of_nothing_is_not_taken_for_certain() -> None:
     assert upper_rate(0, 0, 0.01) == pytest.approx(0.51)
     assert upper_rate(0, 100, 0.0) >= 1 / 102
-    assert upper_rate(100, 100, 0.5) == 1.0
-    assert lower_rate(0, 0, 0.01) == 0.0
+    assert (upper_rate(100, 100, 0.5), lower_rate(0, 0, 0.01)) == (1.0, 0.0)
     assert lower_rate(0, 100, 0.0) == pytest.approx(0.0, abs=_EXACT)
 
 
@@ -294,7 +295,6 @@ def test_the_tolerance_is_the_floor_and_the_mean_distance_of_a_sample(rows: int)
     drawn = rng.multinomial(rows, p, size=4000) / rows
     distance = 0.5 * np.abs(drawn - p).sum(axis=1)
     se = distance.std() / 4000**0.5
-    # the normal approximation of a mean absolute deviation is exact to O(1/rows)
     assert tolerance(p, rows, 0.0) == pytest.approx(distance.mean(), abs=5 * se + 0.05 / rows**0.5)
     assert tolerance(p, rows, 0.03) == pytest.approx(tolerance(p, rows, 0.0) + 0.03)
     assert tolerance(p, 0.0, 0.5) == 0.9

@@ -34,7 +34,7 @@ def _engine(rng: np.random.Generator) -> Engine:
 def test_a_lost_correlation_is_found_and_blamed_on_one_of_the_pair() -> None:
     """In all of 20 runs, which is more than 86 % at 95 % confidence (0.05 ** (1 / 20)).
 
-    A median of 20 is above the bound with a chance below 2 % if five of six delays are within it.
+    A true median within 100 rows is shown by at least 15 of 20 delays (binomial: 2 % for a half).
     """
     delays = []
     for run in range(_RUNS):
@@ -52,7 +52,7 @@ def test_a_lost_correlation_is_found_and_blamed_on_one_of_the_pair() -> None:
         assert opened[0].culprit.monitor == "joint_drift", run
         assert opened[0].culprit.target in ("height", "weight", DISTANCE), run
         delays.append(engine.rows - 1000)
-    assert np.median(delays) <= 300, sorted(delays)
+    assert sum(d <= 100 for d in delays) >= 15, sorted(delays)
 
 
 def test_a_feature_that_moves_alone_is_blamed_and_not_its_companion() -> None:

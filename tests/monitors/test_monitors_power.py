@@ -58,10 +58,10 @@ def _new_category(columns: Columns, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("fault", "target", "median"),
     [
-        (_half_sd, "x", 350),
-        (_one_sd, "x", 150),
-        (_missing, "z", 200),
-        (_new_category, "city", 200),
+        (_half_sd, "x", 200),
+        (_one_sd, "x", 100),
+        (_missing, "z", 100),
+        (_new_category, "city", 100),
     ],
     ids=["mean 0.5 sd", "mean 1 sd", "10 % missing", "10 % new category"],
 )

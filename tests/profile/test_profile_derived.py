@@ -230,19 +230,22 @@ def test_reference_and_production_are_counted_alike() -> None:
             np.testing.assert_array_equal(counted, known, err_msg=name)
 
 
-def test_rows_of_the_reference_look_like_new_rows() -> None:
+def _wide(rng: np.random.Generator, n: int) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {f"x{i}": rng.normal(size=n) for i in range(80)}
+    columns["y"] = columns["x0"] + columns["x1"] + rng.normal(size=n)
+    return columns
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_of_the_reference_look_like_new_rows(seed: int) -> None:
     """Few rows and many features: fitted on itself the reference would look too good."""
-    rng = np.random.default_rng(6)
-    columns = {f"x{i}": rng.normal(size=600) for i in range(30)}
-    columns["y"] = columns["x0"] + columns["x1"] + rng.normal(size=600)
-    reference = Reference.build(columns, model_name="m")
-    new = {f"x{i}": rng.normal(size=20_000) for i in range(30)}
-    new["y"] = new["x0"] + new["x1"] + rng.normal(size=20_000)
-    codes = encode(reference, Batch(20_000, new)).codes
+    rng = np.random.default_rng(seed)
+    reference = Reference.build(_wide(rng, 500), model_name="m")
+    codes = encode(reference, Batch(20_000, _wide(rng, 20_000))).codes
     for name in (RESIDUAL + "y", DISTANCE):
         i = reference.layout.index[name]
-        size = reference.layout.sources[i].size
-        seen = np.bincount(codes[:, i], minlength=size) / 20_000
-        law = reference.profile.of(name) / 600
-        # 600 rows over about a dozen cells are 0.05 from their own law on average
+        seen = np.bincount(codes[:, i], minlength=reference.layout.sources[i].size) / 20_000
+        law = reference.profile.of(name) / 500
+        # 500 rows over about a dozen cells are 0.06 from their own law on average; judged by a fit
+        # they were part of, they would be 0.2 from it
         assert 0.5 * np.abs(seen - law).sum() < 0.12, name
