@@ -17,6 +17,7 @@ __all__ = ["Effects", "Sensitivities", "assess", "implied_change", "rank_members
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _HARMLESS_SCORE: Final = 0.005  # mean change of the score below which drift is only recorded
+_CRITICAL_SIZES: Final = 0.5  # share of predictions whose error is of another size
 _CRITICAL_ERRORS: Final = 0.10
 _REPEATED: Final = 0.10  # share of repeated, or of unusual rows, that is worth a page
 _FEWER: Final = 0.5  # of the usual volume: below, callers are missing
@@ -87,7 +88,12 @@ def assess(
 
 
 def _errors(members: Sequence[Member]) -> _Verdict:
-    worst = max(members, key=lambda m: m.effect["after"] - m.effect["before"])
+    rates = [m for m in members if m.effect.get("rate")]
+    if not rates:  # of a regression: its errors have no rate
+        first = members[0]
+        moved = float(first.effect["total_variation"])
+        return Harm("error_size", moved, first.text), _graded(moved, _CRITICAL_SIZES), True
+    worst = max(rates, key=lambda m: m.effect["after"] - m.effect["before"])
     rise = float(worst.effect["after"] - worst.effect["before"])
     text = f"{100 * rise:.1f} more errors in every hundred predictions: {worst.text}"
     return Harm("error_rate", rise, text), _graded(rise, _CRITICAL_ERRORS), True

@@ -77,7 +77,15 @@ class Harm:
         The same as a sentence.
     """
 
-    kind: Literal["error_rate", "score", "defective_rows", "slow_calls", "failed_calls", "unknown"]
+    kind: Literal[
+        "error_rate",
+        "error_size",
+        "score",
+        "defective_rows",
+        "slow_calls",
+        "failed_calls",
+        "unknown",
+    ]
     value: float | None
     text: str
 

@@ -7,8 +7,6 @@ column are fixed by the reference, so counts of any two pieces of traffic can be
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_ml.profile.edges import edge_above, edge_below
 from otel_ml.profile.values import category_key, category_keys, numeric_values
 from otel_ml.stats.binning import quantile_edges
 from otel_ml.types import FloatArray
@@ -42,7 +41,6 @@ _RARE_LIMIT: Final = 4096  # fingerprints kept of categories too rare to name
 _HASH_CHARS: Final = 12
 _SCARCE: Final = (1, 2, 4, 8, 16, 32, 64)
 _MOST_TEXTS: Final = 10_000  # texts whose cell is remembered
-_MAX: Final = sys.float_info.max
 _MARGIN: Final = 0.05  # of the range: values so little beyond all of the reference are no defect
 _CONSTANT: Final = 1e-6  # the same of a constant
 
@@ -126,41 +124,10 @@ class NumericCells:
         known = np.unique(values)
         low, high = (float(v) for v in np.quantile(values, [0.001, 0.999], method="nearest"))
         margin = _MARGIN * (high - low) if high > low else max(abs(low), 1.0) * _CONSTANT
-        inner = [_above(known, e, margin) for e in quantile_edges(values, bins).tolist()]
-        bottom = _below(known, low, margin)
-        top = _above(known, high, margin)
+        inner = [edge_above(known, e, margin) for e in quantile_edges(values, bins).tolist()]
+        bottom = edge_below(known, low, margin)
+        top = edge_above(known, high, margin)
         return cls(name, (bottom, *sorted({e for e in inner if bottom < e < top}), top))
-
-
-def _above(known: FloatArray, value: float, margin: float) -> float:
-    """Return an edge between a value and the next larger one, or a margin above the largest.
-
-    Never at a value: a value that is off by a rounding error, such as one that went through single
-    precision, must stay in its cell.
-    """
-    at = int(np.searchsorted(known, value, side="right"))
-    beyond = min(value + margin, _MAX) if at == len(known) else float(known[at])
-    return _between(value, beyond, value)
-
-
-def _below(known: FloatArray, value: float, margin: float) -> float:
-    """Return an edge between a value and the next smaller one, or a margin below the smallest."""
-    at = int(np.searchsorted(known, value, side="left"))
-    beyond = max(value - margin, -_MAX) if at == 0 else float(known[at - 1])
-    lowest = max(math.nextafter(value, -math.inf), -_MAX)
-    return _between(min(beyond, lowest), value, min(beyond, lowest))
-
-
-def _between(low: float, high: float, otherwise: float) -> float:
-    """Return the shortest number well between two others, `otherwise` where there is no room."""
-    middle = low / 2 + high / 2
-    quarter = high / 4 - low / 4
-    for digits in range(2, 18):
-        short = float(f"{middle:.{digits}g}")
-        # both neighbours may be off by a rounding error
-        if low < low + quarter <= short <= high - quarter < high:
-            return short
-    return otherwise
 
 
 def fixed_cells(name: str, bounds: Sequence[float]) -> NumericCells:

@@ -135,8 +135,8 @@ def test_an_empty_batch_is_nothing(batch: Any) -> None:
 
 def test_text_in_a_numeric_column_is_a_defect_and_not_an_error() -> None:
     engine = _engine(_PLAIN)
-    for _ in range(10):
-        engine.observe({"x": np.array(["12,5"] * 50, dtype=object), "y": _X[:50] ** 2})
+    for i in range(10):
+        engine.observe({"x": np.array(["12,5"] * 50, dtype=object), "y": _X[50 * i :][:50] ** 2})
     (first, *_) = [c.incident for c in engine.evaluate(0.0)]
     assert first.cause == "type_change"
     assert first.culprit.defect == "not_a_number"
