@@ -21,7 +21,7 @@ __all__ = ["Damping"]
 
 _INDEPENDENT: Final = 1.2  # median design effect up to which the rows of a reference look so
 _UNSEEN: Final = 1000.0  # damping while nothing is known: no evidence to speak of
-_FIRST: Final = 2  # evaluations; a session may be longer than the first, and then shows nothing
+_FIRST: Final = 100  # rows; a session may be longer than the first fifty, and then shows nothing
 _MORE: Final = 1.5  # how much more dependence than planned for calls for another plan
 
 
@@ -54,18 +54,18 @@ class Damping:
         """Take rows in the order of time, shape ``(n, S)``."""
         self._live.add(codes)
 
-    def effects(self, evaluations: int) -> FloatArray:
+    def effects(self, rows: int) -> FloatArray:
         """Return the design effect of every source as the rows of late show it.
 
         Parameters
         ----------
-        evaluations
-            Evaluations before this one.
+        rows
+            Rows seen before these.
         """
         seen = self._effects()
         out = np.full(len(self._alone), float(np.median(seen)) if len(seen) else 1.0)
         out[: len(seen)] = seen
-        if self._shuffled and evaluations < _FIRST:
+        if self._shuffled and rows < _FIRST:
             out = np.maximum(out, _UNSEEN)
         if self._clients is not None and out[self._clients] > DEPENDENT_CLIENTS:
             out[self._clients] = _UNSEEN

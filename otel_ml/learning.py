@@ -11,6 +11,7 @@ from otel_ml.errors import DataError
 from otel_ml.profile import Reference
 from otel_ml.profile.coder import encode
 from otel_ml.profile.outputs import as_scores
+from otel_ml.profile.season import slots
 from otel_ml.profile.settling import FIRST_SHARE, unsettled_rows
 from otel_ml.profile.values import category_key, numeric_values
 from otel_ml.types import Batch, ModelKey
@@ -131,7 +132,8 @@ class Learner:
             slices=held["slices"],
             clients=None if held["clients"] is None else held["clients"].tolist(),
         )
-        return unsettled_rows(rest, encode(rest, batch).codes, rows)
+        when = None if held["times"] is None else slots(held["times"])
+        return unsettled_rows(rest, encode(rest, batch).codes, rows, when)
 
     def _sizes(self) -> list[int]:
         return [b.n for b in self._batches]

@@ -107,8 +107,8 @@ class Local:
             return out
         out[:, 0] = self._repeats.codes(batch.features, batch.n)
         out[:, 1] = self._schema.cell(batch.n, codes.missing_features, codes.new_features)
-        if int(self._usual.sum()) < _REPEAT_ROWS:
-            self._usual += np.bincount(out[:, 0], minlength=len(REPEATS))
+        if (room := _REPEAT_ROWS - int(self._usual.sum())) > 0:
+            self._usual += np.bincount(out[:room, 0], minlength=len(REPEATS))
         return out
 
     def calls(self, batch: Batch, now: float) -> list[Counted]:

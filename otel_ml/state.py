@@ -221,7 +221,7 @@ class State:
             start,
             1.0 if whole is None else min(most / whole, 1.0),
             slots={slot: n / known for slot, n in self._slots.items()},
-            design=self.damping.effects(self.detector.evaluations),
+            design=self.damping.effects(start),
         )
         self.history.add(counts, self._moments, rows)
         self._pending[:] = 0

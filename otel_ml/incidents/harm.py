@@ -88,7 +88,7 @@ def assess(
 
 
 def _errors(members: Sequence[Member]) -> _Verdict:
-    rates = [m for m in members if m.effect.get("rate")]
+    rates = [m for m in members if "after" in m.effect]
     if not rates:  # of a regression: its errors have no rate
         first = members[0]
         moved = float(first.effect["total_variation"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.incidents.grouping import belongs
 from otel_ml.incidents.history import ChangePoint
@@ -24,6 +25,7 @@ from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Evidence", "Incidents"]
 
+_FALSE_SHARE: Final = 0.05
 _SIGNIFICANT: Final = 4.6  # log 100: evidence at which a stream of the same target is named too
 _LOOKS: Final = (50, 100, 200, 500)  # rows since a member joined, to describe it again
 _QUIET_ROWS: Final = 1000  # a fault that is back within these is the same incident
@@ -162,15 +164,27 @@ class Incidents(Register):
         self.opened_total[key] = self.opened_total.get(key, 0) + 1
 
     def _absorb(self, position: int, shares: FloatArray, evidence: Evidence) -> list[int]:
-        """Let streams of the culprit's source that moved with it join at once."""
+        """Let streams join at once: of the culprit's source, and others that moved with it."""
         incident = self.open[position]
         source = self.followed.source(incident)
+        culprit, interval = self.streams[incident.culprit.stream], self._interval(incident)
+        clear = _discovered(evidence.raw)
+        elsewhere = {m.target for i in self.open if i is not incident for m in i.members}
         joined = []
         for i, info in enumerate(self.streams):
-            if info.source == source and np.isfinite(shares[i]) and evidence.raw[i] > _SIGNIFICANT:
-                self.followed.add(incident, i, 0.0, evidence.row)
-                shares[i] = -np.inf
-                joined.append(i)
+            if not np.isfinite(shares[i]):
+                continue
+            of_source = info.source == source and evidence.raw[i] > _SIGNIFICANT
+            if not of_source and not (
+                clear[i]
+                and info.target not in elsewhere
+                and belongs(info, self.followed.change(i), culprit, interval)
+            ):
+                continue
+            share = 0.0 if of_source else float(np.exp(min(shares[i] - evidence.threshold, 0.0)))
+            self.followed.add(incident, i, share, evidence.row)
+            shares[i] = -np.inf
+            joined.append(i)
         return joined
 
     def _close(self, evidence: Evidence, changes: list[Change]) -> list[int]:
@@ -189,3 +203,17 @@ class Incidents(Register):
         closed, rearm = self.end(over, evidence.row, evidence.at, "recovered")
         changes += closed
         return rearm
+
+
+def _discovered(raw: FloatArray) -> NDArray[np.bool_]:
+    """Return which streams have moved, of which one in twenty may not have.
+
+    Wang, Ramdas, "False discovery rate control with e-values", 2022.
+    """
+    order = np.argsort(-raw)
+    bar = np.log(len(raw) / (_FALSE_SHARE * np.arange(1, len(raw) + 1)))
+    passed = np.flatnonzero(raw[order] >= bar)
+    found = np.zeros(len(raw), dtype=bool)
+    if len(passed):
+        found[order[: int(passed[-1]) + 1]] = True
+    return found

@@ -168,7 +168,7 @@ def _only_inside(
     for rows in (inside, ~inside):
         counts = [np.bincount(codes[rows & t], minlength=cells)[:cells] for t in (after, before)]
         n, m = (max(int(c.sum()), 1) for c in counts)
-        p = (counts[1] + 1e-9) / m
+        p = np.minimum((counts[1] + 1e-9) / m, 1.0)
         noise = float(np.sqrt(2 * p * (1 - p) / np.pi * (1 / n + 1 / m)).sum() / 2)
         moved.append(max(float(np.abs(counts[0] / n - p).sum() / 2) - noise, 0.0))
     return moved[1] <= min(moved[0] / _LIFT, _STILL)

@@ -49,6 +49,7 @@ _LOCATION: Final = 0.55
 _SPREAD: Final = 0.25
 _CATEGORIES: Final = 0.7
 _JOINT_SHARE: Final = 0.4  # a residual asks the same feature again, with more error of its own
+_ROWS: Final = "rows:"
 _GROUP_SHARE: Final = 0.5
 DEPENDENT_CLIENTS: Final = 10.0  # clients that come in long runs say nothing about drift
 
@@ -76,7 +77,7 @@ def joint_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
         if name.startswith(RESIDUAL):
             target = name.removeprefix(RESIDUAL)
         elif name == DISTANCE:
-            target = DISTANCE
+            target = DISTANCE.removeprefix(_ROWS)
         else:
             continue
         yield from _stream(
@@ -99,7 +100,8 @@ def output_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
 def client_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
     """Yield a stream for who asks, unless clients come in runs too long to say anything."""
     if CLIENTS in reference.layout.index and reference.design(CLIENTS) <= DEPENDENT_CLIENTS:
-        yield from _stream(reference, CLIENTS, "client_drift", "security", CLIENTS, min_effect)
+        target = CLIENTS.removeprefix(_ROWS)
+        yield from _stream(reference, CLIENTS, "client_drift", "security", target, min_effect)
 
 
 def _stream(

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from otel_ml.monitors.evidence import rate_bets, smoothed, upper_rate
+from otel_ml.monitors.evidence import UNSURE, rate_bets, smoothed, upper_rate
 from otel_ml.profile import CategoryCells, NumericCells, Reference
 from otel_ml.types import Stream
 
@@ -64,7 +64,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             expected = events / design
             if defect == "unseen" and isinstance(cells, CategoryCells):
                 expected += cells.seen_once(design)
-            top = upper_rate(expected, rows / design, slack)
+            top = upper_rate(expected, rows / design, slack, z=UNSURE)
             bets = rate_bets(law, yes, top, [top + rate for rate in _RATES])
             if not len(bets.scores):
                 continue

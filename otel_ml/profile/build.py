@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from otel_ml.errors import DataError
 from otel_ml.profile.cells import Cells, NumericCells, moments
 from otel_ml.profile.dependence import design_effects
-from otel_ml.profile.derived import derive, derived_cells
+from otel_ml.profile.derived import RESERVED, derive, derived_cells
 from otel_ml.profile.features import (
     SCORE_BINS,
     check_columns,
@@ -28,7 +28,7 @@ from otel_ml.profile.outputs import PREDICTION, SCORE, Outputs, read_outputs
 from otel_ml.profile.profile import Layout, Profile
 from otel_ml.profile.repeats import REPEATS_SOURCE, reference_repeats
 from otel_ml.profile.season import Season
-from otel_ml.profile.surrogate import fit_effects, sensitivities_of
+from otel_ml.profile.surrogate import as_measured, fit_effects, sensitivities_of
 from otel_ml.profile.tables import LabelledRows, LabelTable, label_tables
 from otel_ml.profile.tails import tail_designs
 from otel_ml.profile.values import numeric_values
@@ -55,6 +55,7 @@ class Given:
     positive: str | None
     threshold: float
     predict: Callable[[Mapping[str, NDArray[Any]]], FloatArray] | None
+    sensitivity: Mapping[str, float] | None
     min_group: int
 
 
@@ -148,8 +149,12 @@ def build_parts(features: object, given: Given) -> Parts:
         score = values[:, layout.index[SCORE]]
         effects = fit_effects(layout, tuple(columns.data), codes, score, values)
         sensitivity = sensitivities_of(effects, {name: _law(profile, name) for name in effects})
-    if given.predict is not None:
-        sensitivity = sensitivities(columns.data, given.predict)
+    measured = given.sensitivity
+    if measured is None and given.predict is not None:
+        measured = sensitivities(columns.data, given.predict)
+    if measured is not None:
+        effects = as_measured(effects, sensitivity, measured)
+        sensitivity = measured
     return Parts(
         outputs.task,
         tuple(columns.data),
@@ -200,6 +205,12 @@ def _read(features: object, given: Given) -> tuple[Columns, Mapping[str, NDArray
         columns = Columns(max(rows, default=0), {})
     extra = {str(k): np.asarray(v) for k, v in given.slices.items()}
     check_columns(columns, extra, tuple(given.categorical), tuple(given.numeric), given.sensitive)
+    taken = [name for name in columns.data if name.startswith(RESERVED)]
+    if taken:
+        raise DataError(
+            f"a feature is named {taken[0]!r}, as sources made of several columns are",
+            remedy=f"rename it: names do not begin with {', '.join(RESERVED)}",
+        )
     if given.clients is not None and len(np.asarray(given.clients)) != columns.n:
         raise DataError(
             f"{len(np.asarray(given.clients))} clients for {columns.n} rows",

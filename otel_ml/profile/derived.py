@@ -13,16 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import CategoryCells, Cells, NumericCells
-from otel_ml.profile.joint import DISTANCE, RESIDUAL, Joint
+from otel_ml.profile.joint import Joint
 from otel_ml.profile.outcomes import GroupLayout
 from otel_ml.profile.outputs import PREDICTION, SCORE
 from otel_ml.profile.profile import Layout
 from otel_ml.types import FloatArray
 
-__all__ = ["CLIENTS", "SCORE_OF", "derive", "derived_cells", "is_derived"]
+__all__ = ["CLIENTS", "RESERVED", "SCORE_OF", "derive", "derived_cells", "is_derived"]
 
-CLIENTS: Final = "clients"
+CLIENTS: Final = "rows:clients"
 SCORE_OF: Final = "score:"
+RESERVED: Final = (
+    "rows:",
+    "residual:",
+    "score:",
+    "calls:",
+    "intervals:",
+    "error:",
+    "bias:",
+    "calibration:",
+)
 _JOINT_BINS: Final = 12
 _GROUP_ROWS: Final = 500  # scored reference rows of a group below which its own law is too unsure
 _MOST_GROUPS: Final = 24
@@ -30,7 +40,7 @@ _MOST_GROUPS: Final = 24
 
 def is_derived(name: str) -> bool:
     """Tell whether a source follows from other columns."""
-    return name in (CLIENTS, DISTANCE) or name.startswith((RESIDUAL, SCORE_OF))
+    return name.startswith(RESERVED)
 
 
 def derived_cells(

@@ -36,7 +36,7 @@ from otel_ml.types import FloatArray
 __all__ = ["DISTANCE", "RESIDUAL", "Joint"]
 
 RESIDUAL: Final = "residual:"
-DISTANCE: Final = "out_of_distribution"
+DISTANCE: Final = "rows:out_of_distribution"
 MIN_R2: Final = 0.02  # share of its variance that the others explain, to have a residual
 
 _MIN_ROWS: Final = 300

@@ -211,10 +211,10 @@ class Reference:
                 positive=positive,
                 threshold=threshold,
                 predict=predict,
+                sensitivity=sensitivity,
                 min_group=min_group,
             ),
         )
-        measured = parts.sensitivity if sensitivity is None else sensitivity
         return cls(
             model_name=model_name,
             model_version=model_version,
@@ -223,7 +223,9 @@ class Reference:
             profile=parts.profile,
             group_layout=parts.group_layout,
             outcomes=parts.outcomes,
-            sensitivity={k: float(v) for k, v in measured.items() if np.isfinite(float(v))},
+            sensitivity={
+                k: float(v) for k, v in parts.sensitivity.items() if np.isfinite(float(v))
+            },
             threshold=threshold,
             source=source,
             joint=parts.joint,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from otel_ml.profile.reference import Reference
 from otel_ml.stats.special import xlogy
+from otel_ml.types import IntArray
 
 __all__ = ["FIRST_SHARE", "unsettled_rows"]
 
@@ -23,7 +24,9 @@ _LEAST: Final = 10
 _CLEAR: Final = 20.0  # natural log: half a billion to one, and again for every source and share
 
 
-def unsettled_rows(rest: Reference, codes: NDArray[np.int16], rows: int) -> int:
+def unsettled_rows(
+    rest: Reference, codes: NDArray[np.int16], rows: int, slots: IntArray | None = None
+) -> int:
     """Return how many of the first rows are unlike the rest.
 
     Parameters
@@ -34,6 +37,8 @@ def unsettled_rows(rest: Reference, codes: NDArray[np.int16], rows: int) -> int:
         Cells of the first tenth, in the order of time, shape ``(n, S)``.
     rows
         Number of all rows.
+    slots
+        Slot of the week of each of the first rows, shape ``(n,)``, or None.
 
     Returns
     -------
@@ -60,6 +65,8 @@ def unsettled_rows(rest: Reference, codes: NDArray[np.int16], rows: int) -> int:
                 continue
             design = rest.design(cells.name)
             law = (late / design + 0.5) / (late.sum() / design + 0.5 * cells.size)
+            if slots is not None and cells.name in rest.season.claimed:
+                law = rest.season.laws(cells.name, law)[np.maximum(slots[:first], 0)].mean(axis=0)
             seen = early / early.sum()
             free = max(int((early > 0).sum()) - 1, 1)
             ratio = early.sum() * float((xlogy(seen, seen) - seen * np.log(law)).sum())

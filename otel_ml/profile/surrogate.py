@@ -27,7 +27,7 @@ from otel_ml.profile.cells import MOMENT_LIMIT, NumericCells
 from otel_ml.profile.profile import Layout
 from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["fit_effects", "implied_change", "sensitivities_of"]
+__all__ = ["as_measured", "fit_effects", "implied_change", "sensitivities_of"]
 
 _ROWS: Final = 20_000
 _COLUMNS: Final = 4000
@@ -39,6 +39,7 @@ _NOISE: Final = 2.0  # times its expected noise must a feature's variance be, to
 _EDGE: Final = 1e-6  # probabilities closer to 0 and 1 have no useful log odds
 _CHUNK: Final = 2000
 _SHOWN: Final = 2000  # rows that compare the scales, and turn log odds into scores
+_TOLD: Final = 0.25  # of the measured size: less, and the shape of the effect is noise
 
 
 def fit_effects(
@@ -277,4 +278,33 @@ def _on_score(table: FloatArray, cells: NDArray[np.int16], fitted: FloatArray) -
         if effect.any():
             rest = fitted - np.append(effect, 0.0)[cells[:, i]]
             out[i] = _logistic(rest[:, None] + effect).mean(axis=0)
+    return out
+
+
+def as_measured(
+    effects: Mapping[str, FloatArray],
+    learned: Mapping[str, float],
+    measured: Mapping[str, float],
+) -> dict[str, FloatArray]:
+    """Return effects of the size that was measured on the model itself.
+
+    Parameters
+    ----------
+    effects, learned
+        As `fit_effects` and `sensitivities_of` returned them.
+    measured
+        Mean absolute change of the score when a feature is shuffled, by feature.
+
+    Returns
+    -------
+    dict
+        Without the features whose use the rows alone did not show.
+    """
+    out = {}
+    for name, effect in effects.items():
+        size = measured.get(name)
+        if size is None:
+            out[name] = effect
+        elif learned.get(name, 0.0) >= _TOLD * size and learned.get(name, 0.0) > 0:
+            out[name] = effect * (size / learned[name])
     return out

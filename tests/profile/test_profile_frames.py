@@ -100,7 +100,7 @@ def test_decimals_are_numbers() -> None:
     table = pa.table({"d": pa.array([f"{i}.25" for i in range(50)]).cast(pa.decimal128(6, 2))})
     cells = Reference.build(table, model_name="m").layout.sources[0]
     assert isinstance(cells, NumericCells)
-    assert cells.bounds[-1] == 49.25
+    assert 49.25 < cells.bounds[-1] < 52
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _LEVEL: Final[Mapping[str, int]] = {
     "score_drift": 3,
     "prediction_drift": 4,
     "calibration": 5,
-    "performance": 6,
+    "performance": 5,
 }
 
 
