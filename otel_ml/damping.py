@@ -22,6 +22,7 @@ __all__ = ["Damping"]
 _INDEPENDENT: Final = 1.2  # median design effect up to which the rows of a reference look so
 _UNSEEN: Final = 1000.0  # damping while nothing is known: no evidence to speak of
 _FIRST: Final = 100  # rows; a session may be longer than the first fifty, and then shows nothing
+_EXCESS: Final = 1.5
 _MORE: Final = 1.5  # how much more dependence than planned for calls for another plan
 
 
@@ -72,8 +73,8 @@ class Damping:
         return np.where(self._alone, 1.0, out)
 
     def _effects(self) -> FloatArray:
-        # as in the reference: what exceeds one is doubled, for sessions longer than most
-        return 1 + 2 * (self._live.effects() - 1)
+        # as in the reference: more than what is seen, for sessions longer than most
+        return 1 + _EXCESS * (self._live.effects() - 1)
 
     def replanned(self, reference: Reference) -> Reference | None:
         """Return the reference as it counts under the dependence seen now.

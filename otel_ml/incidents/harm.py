@@ -186,7 +186,7 @@ def _inputs(
         return Harm("defective_rows", share, text), _minor(share), share >= _REPEATED
     if not estimates:
         return Harm("unknown", None, "the model's sensitivity is not known"), "warning", True
-    absolute, signed = max(estimates)
+    absolute, signed = max(estimates, key=lambda found: found[0])
     text = f"scores change by about {absolute:.3f} on average"
     if signed is not None and abs(signed) >= _HARMLESS_SCORE:
         text += f" ({'up' if signed > 0 else 'down'} {abs(signed):.3f} net)"

