@@ -24,7 +24,8 @@ LAYERS: Final = {
     "L1 statistics": "stats",
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",
-    "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan state",
+    "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan "
+    "state",
     "L4b pipeline": "batches buffer hosts inbox intake losses pipeline references samples "
     "samples_events samples_health samples_labels snapshot tally worker",
     "L5 capture, generators": "capture generate",

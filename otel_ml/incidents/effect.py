@@ -49,6 +49,7 @@ _NEARLY_ALL: Final = 0.95  # of the rows: then the law has moved, and no placeho
 # population, which an offset or a factor explains to a third at best in most cases
 _MISFIT: Final[Mapping[str, float]] = {"constant_added": 0.28, "negated": 0.3, "scale": 0.18}
 _LARGEST: Final = 1e12  # beyond, squares lose the digits that tell one value from several
+_ROUNDING: Final = 1e-3
 _SMALL: Final = 0.2  # below, noise decides which factor the mean square suggests
 _CLEAR: Final = 4.0  # standard errors by which a mean must have moved before a factor is sought
 _SPREAD_TOLERANCE: Final = 1.5  # the spread is estimated from a few dozen rows
@@ -189,7 +190,9 @@ def _scaled(moments: FloatArray, before: tuple[float, float]) -> dict[str, Any]:
         return {}
     mean = total / number
     sd = max(squares / number - mean * mean, 0.0) ** 0.5
-    if before[1] > 0 and sd <= 2e-4 * before[1]:
+    # sums of squares kept in single precision leave a spread of the mean's rounding
+    rounding = min(_ROUNDING * abs(mean), 0.02 * before[1])
+    if before[1] > 0 and sd <= max(2e-4 * before[1], rounding):
         return {"stuck": True}
     if abs(mean - before[0]) < _CLEAR * before[1] / number**0.5:
         return {}  # a factor read off the noise of the mean would be any

@@ -58,7 +58,7 @@ class History:
         # cells side by side: sources have different numbers of them
         self._columns = column[np.arange(width) < np.array(self.sizes)[:, None]]
         self.counts = np.zeros((length, int(self._starts[-1])), dtype=np.int32)
-        self.moments = np.zeros((length, len(self.sizes), 3), dtype=np.float32)
+        self.moments = np.zeros((length, len(self.sizes), 3))
         self.rows = np.zeros((length, len(self.sizes)), dtype=np.int64)
         self.taken = 0
 

@@ -17,8 +17,10 @@ _P = np.array([0.02, *[0.08] * 12, 0.02])
 def _stream(law: FloatArray, yes: FloatArray | None = None) -> Stream:
     cells = tuple(str(i) for i in range(len(law)))
     asked = None if yes is None else yes.astype(bool)
+    none = np.zeros((1, len(law)))
+    weights = np.ones(1)
     return Stream(
-        "input_drift", "inputs", "x", "x", "rows", law, np.zeros((1, len(law))), cells, "", asked
+        "input_drift", "inputs", "x", "x", "rows", law, none, none, weights, cells, yes=asked
     )
 
 

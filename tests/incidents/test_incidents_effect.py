@@ -139,6 +139,22 @@ def test_a_value_that_is_stuck_is_said_to_be() -> None:
     assert "stuck" not in few
 
 
+def test_a_stuck_value_is_one_also_where_sums_have_single_precision() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(10, 2, 5000)
+    stream, cells = _numeric(values)
+    for stuck in (0.1, 7.7, 11.3, 1234.567):
+        row = np.array([1.0, stuck, stuck * stuck], dtype=np.float32)
+        codes, _ = cells.codes(np.full(500, stuck))
+        counts = np.bincount(codes, minlength=cells.size)
+        facts = describe(stream, counts, 500 * row.astype(np.float64), _moments(values))
+        assert facts["stuck"] is True
+    # a thousandth of the values is no one value
+    facts, _ = _describe(values, rng.normal(10, 2, 500) / 1000)
+    assert "stuck" not in facts
+    assert "spike_cell" not in facts
+
+
 def test_a_unit_change_is_put_into_words() -> None:
     rng = np.random.default_rng(0)
     values = rng.gamma(4, 10, 5000)

@@ -220,6 +220,14 @@ def test_what_follows_comes_after_what_it_follows_from() -> None:
     assert [m for m, _ in found[2:]] == ["joint_drift", "joint_drift", "score_drift", "performance"]
 
 
+def test_all_rows_come_before_a_group_that_changed_as_much() -> None:
+    whole = ("performance", "performance", "", {"before": 0.1, "after": 0.3, "information": 0.2})
+    alike = ("performance", "sex=1", "", {"before": 0.1, "after": 0.31, "information": 0.22})
+    worse = ("performance", "sex=1", "", {"before": 0.1, "after": 0.6, "information": 0.9})
+    assert _named([alike, whole])[0] == ("performance", "performance")
+    assert _named([whole, worse])[0] == ("performance", "sex=1")
+
+
 def test_relations_alone_and_outputs_alone_are_ranked_by_evidence() -> None:
     one = ("joint_drift", "a", "", {"information": 0.1})
     two = ("joint_drift", "b", "", {"information": 0.9})

@@ -15,6 +15,7 @@ __all__ = ["rank_members"]
 _NOTHING: Final[Mapping[str, Any]] = {}
 _OF_CELLS: Final = ("input_drift", "data_quality")
 _OUT: Final = "out_of_distribution"
+_GROUPED: Final = ("score_drift", "calibration", "performance")
 _COMPARABLE: Final = 0.5  # of the strongest member's evidence per row
 _SLACK_ROWS: Final = 100
 _LEVEL: Final[Mapping[str, int]] = {
@@ -55,7 +56,7 @@ def rank_members(
     relations it breaks, those before outputs, those before errors. Where residuals given the other
     features are watched and some moved, an input whose own residual did not is a follower too.
     Among equals the evidence of one row decides; members within a factor of two of the strongest,
-    of the same change, are in the order of the harm they imply.
+    of the same change, are in the order of the harm they imply; all rows come before a group.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
@@ -92,7 +93,8 @@ def rank_members(
         found = implied_change(member, streams, sensitivity, effects, since)
         harm = -1.0 if found is None else found[0]
         if comparable(member):
-            return (level(member), 0.0, -harm, -strength(member))
-        return (level(member), 1.0, -strength(member), -harm)
+            group = member.monitor in _GROUPED and "=" in member.target
+            return (level(member), 0.0, float(group), -harm, -strength(member))
+        return (level(member), 1.0, 0.0, -strength(member), -harm)
 
     return sorted(members, key=place)

@@ -18,6 +18,7 @@ __all__ = ["categorical_shape", "moment_shape", "numeric_shape", "one_value", "s
 
 _MIN_ROWS: Final = 50
 _MIN_SHARE: Final = 0.05  # of the rows: below, noise has the same shape
+_MOST_SHARE: Final = 0.9  # above, nearly all rows moved: no part of them was replaced
 _CLEAR: Final = 6.0  # log likelihood by which a shape must beat "all others lost in proportion"
 _OUTSIDE: Final = 0.004  # share of the reference outside its own range, at both ends
 _ONE_VALUE: Final = 0.02  # variance of the gained rows, in squares of their distance
@@ -198,7 +199,7 @@ def _spike(
     top = int(np.argmax(q - p))
     share = float((q[top] - p[top]) / max(1 - p[top], 1e-9))
     clear = q[top] - p[top] >= _PEAK * (max(p[top], 1 / n) / n) ** 0.5
-    if share < _MIN_SHARE or not clear or (ordered and top in (0, len(p) - 1)):
+    if not _MIN_SHARE <= share <= _MOST_SHARE or not clear or (ordered and top in (0, len(p) - 1)):
         return {}
     rest = np.arange(len(p)) != top
     left, kept = float(q[rest].sum()), float(p[rest].sum())
