@@ -61,6 +61,8 @@ def belongs(
         return False
     lower, upper = interval
     slack = _FOLLOW_ROWS if follows(stream, culprit) else SLACK_ROWS
+    if downstream(stream.family) == downstream(culprit.family) == _DOWNSTREAM["performance"]:
+        return change.upper >= lower - SLACK_ROWS  # slower to show in one group than in another
     return change.upper >= lower - SLACK_ROWS and change.lower <= upper + slack
 
 

@@ -47,9 +47,9 @@ def test_an_engine_runs_on_it() -> None:
     engine = otel_ml.Engine(reference, clock=clock)
     # the first hundred rows tell how rows depend on each other, and nothing else
     engine.observe({"x": np.random.default_rng(1).normal(size=100)})
-    engine.observe({"x": np.full(10, 99.0)})
+    engine.observe({"x": np.linspace(90, 99, 10)})
     engine.evaluate()
-    engine.observe({"x": np.full(10, 99.0)})
+    engine.observe({"x": np.linspace(80, 89, 10)})
     assert engine.evaluate() == [], "neither enough rows nor enough time since the last evaluation"
     clock.advance(60)
     (opened,) = engine.evaluate()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml.incidents.advice.implied import Effects, Sensitivities, implied_change
+from otel_ml.incidents.advice.inside import only_inside
 from otel_ml.incidents.advice.since import Since
 from otel_ml.incidents.incident import Member
 from otel_ml.types import Stream
@@ -56,14 +57,21 @@ def rank_members(
     relations it breaks, those before outputs, those before errors. Where residuals given the other
     features are watched and some moved, an input whose own residual did not is a follower too.
     Among equals the evidence of one row decides; members within a factor of two of the strongest,
-    of the same change, are in the order of the harm they imply; all rows come before a group.
+    of the same change, are in the order of the harm they imply; all rows come before a
+    group, unless the rows outside of it are as they were.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
     defects = {m.target for m in members if m.defect}
 
-    def level(member: Member) -> int:
-        base = _LEVEL.get(member.monitor, 0)
+    # what moved in all rows moved in its groups as well
+    groups = [m for m in members if m.monitor in _GROUPED and "=" in m.target]
+    inside = {m.stream: None if since is None else only_inside(m, streams, since) for m in groups}
+
+    def level(member: Member) -> float:
+        base: float = _LEVEL.get(member.monitor, 0)
+        if (alone := inside.get(member.stream)) is not None:
+            base += -0.25 if alone else 0.25
         if member.monitor == "joint_drift":
             base = 2 if own else 0
         elif member.monitor == "input_drift" and residuals & own and member.target not in defects:
@@ -93,8 +101,8 @@ def rank_members(
         found = implied_change(member, streams, sensitivity, effects, since)
         harm = -1.0 if found is None else found[0]
         if comparable(member):
-            group = member.monitor in _GROUPED and "=" in member.target
-            return (level(member), 0.0, float(group), -harm, -strength(member))
+            unsure = member in groups and inside[member.stream] is None
+            return (level(member), 0.0, float(unsure), -harm, -strength(member))
         return (level(member), 1.0, 0.0, -strength(member), -harm)
 
     return sorted(members, key=place)

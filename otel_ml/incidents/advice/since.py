@@ -108,13 +108,14 @@ class Since:
         Notes
         -----
         Pearson's chi-square over the answers, six standard deviations above its mean, and a total
-        variation of 0.025 at least. Under no change this is rarer than one in a thousand streams.
+        variation of 0.025 at least, or what the stream's own null allows. Under no change this is
+        rarer than one in a thousand streams.
         """
         found = self._chi(stream)
         if found is None:
             return False
         chi, dof, moved = found
-        return chi > dof + _CLEAR * (2 * dof) ** 0.5 and moved >= _FLOOR
+        return chi > dof + _CLEAR * (2 * dof) ** 0.5 and moved >= max(_FLOOR, stream.radius)
 
     def stirred(self, streams: Iterable[Stream]) -> bool:
         """Tell whether streams moved a little together, though none need have moved clearly.
