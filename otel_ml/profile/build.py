@@ -161,7 +161,7 @@ def build_parts(features: object, given: Given) -> Parts:
         profile,
         group_layout,
         outcomes,
-        sensitivity,
+        {k: float(v) for k, v in sensitivity.items() if np.isfinite(float(v))},
         joint,
         season,
         {name: round(value, 4) for name, value in designs.items()},

@@ -223,9 +223,7 @@ class Reference:
             profile=parts.profile,
             group_layout=parts.group_layout,
             outcomes=parts.outcomes,
-            sensitivity={
-                k: float(v) for k, v in parts.sensitivity.items() if np.isfinite(float(v))
-            },
+            sensitivity=parts.sensitivity,
             threshold=threshold,
             source=source,
             joint=parts.joint,

@@ -27,7 +27,7 @@ from otel_ml.profile.cells import MOMENT_LIMIT, NumericCells
 from otel_ml.profile.profile import Layout
 from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["as_measured", "fit_effects", "implied_change", "sensitivities_of"]
+__all__ = ["as_measured", "fit_effects", "sensitivities_of"]
 
 _ROWS: Final = 20_000
 _COLUMNS: Final = 4000
@@ -139,27 +139,6 @@ def sensitivities_of(
         below = np.cumsum(law[order])[:-1] / max(float(law.sum()), 1e-300)
         out[name] = float(2 * (np.diff(effect[order]) * below * (1 - below)).sum())
     return out
-
-
-def implied_change(effect: FloatArray, before: FloatArray, after: FloatArray) -> float:
-    """Return the mean change of the score that a change of a feature's law implies.
-
-    Parameters
-    ----------
-    effect
-        Of the feature's cells, shape ``(cells,)``.
-    before, after
-        Laws, or counts, over these cells; zero is returned where one is empty.
-
-    Examples
-    --------
-    >>> implied_change(np.array([-0.5, 0.5]), np.array([5, 5]), np.array([2, 8]))
-    0.3
-    """
-    sums = float(before.sum()), float(after.sum())
-    if not min(sums) > 0:
-        return 0.0
-    return float((effect * after).sum() / sums[1] - (effect * before).sum() / sums[0])
 
 
 def _within(

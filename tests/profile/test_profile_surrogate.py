@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from otel_ml.profile.cells import CategoryCells, NumericCells
 from otel_ml.profile.features import sensitivities
 from otel_ml.profile.profile import Layout
-from otel_ml.profile.surrogate import fit_effects, implied_change, sensitivities_of
+from otel_ml.profile.surrogate import as_measured, fit_effects, sensitivities_of
 from otel_ml.types import FloatArray
 
 Columns = dict[str, NDArray[Any]]
@@ -150,31 +150,6 @@ def test_effects_have_mean_zero_and_cells_without_rows_have_none() -> None:
         assert np.isfinite(effects[name]).all()
 
 
-def test_the_implied_change_is_the_change_of_the_mean_score() -> None:
-    columns = _columns(20_000, 6)
-    predict = _scorer("boosting")
-    layout, codes, values = _encode(columns)
-    before = _laws(layout, codes)
-    effects = fit_effects(layout, list(columns), codes, predict(columns), values)
-    for name, moved in (("a", columns["a"] + 0.5), ("city", np.full(20_000, "q", dtype=object))):
-        live = {**columns, name: moved}
-        after = np.bincount(
-            layout.sources[layout.index[name]].codes(moved)[0], minlength=len(before[name])
-        )
-        change = implied_change(effects[name], before[name], after.astype(float))
-        assert change == pytest.approx(
-            predict(live).mean() - predict(columns).mean(), rel=0.2, abs=0.003
-        )
-        assert change > 0.04
-
-
-def test_an_implied_change_of_nothing_is_zero() -> None:
-    effect, law = np.array([-1.0, 1.0]), np.array([0.5, 0.5])
-    assert implied_change(effect, law, law) == 0.0
-    assert implied_change(effect, law, np.zeros(2)) == 0.0
-    assert implied_change(effect, np.zeros(2), law) == 0.0
-
-
 def test_sensitivity_is_the_mean_difference_of_two_draws() -> None:
     rng = np.random.default_rng(7)
     effect, law = rng.normal(size=9), rng.dirichlet(np.ones(9))
@@ -259,3 +234,12 @@ def test_features_without_information_have_no_effect() -> None:
     for name in ("constant", "empty", "one"):
         assert not effects[name].any()
     assert np.abs(effects["huge"]).max() < 0.05
+
+
+def test_effects_take_the_size_that_was_measured_on_the_model() -> None:
+    effects = {"a": np.array([-1.0, 1.0]), "b": np.array([0.0, 0.0]), "c": np.array([0.5, -0.5])}
+    learned = {"a": 0.5, "b": 0.0, "c": 0.25}
+    sized = as_measured(effects, learned, {"a": 1.0, "b": 0.3})
+    np.testing.assert_array_equal(sized["a"], [-2.0, 2.0])
+    assert "b" not in sized  # used by the model, but the rows do not show how
+    np.testing.assert_array_equal(sized["c"], effects["c"])  # nothing measured
