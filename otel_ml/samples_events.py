@@ -47,6 +47,7 @@ def incident_event(key: ModelKey, change: Change) -> Event:
         a.ML_INCIDENT_CAUSES: [f"{c.id}:{c.score:.2f}" for c in incident.causes],
     }
     said: dict[str, Any] = {
+        a.ML_INCIDENT_WHOM: None if incident.whom is None else incident.whom["text"],
         a.ML_INCIDENT_CLOSED_REASON: incident.closed_reason,
         a.ML_INCIDENT_ACKNOWLEDGED_BY: incident.acknowledged_by,
         a.ML_INCIDENT_NOTE: incident.note,

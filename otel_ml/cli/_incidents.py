@@ -180,6 +180,7 @@ def page(incident: Mapping[str, Any], now: float) -> str:
         f"opened       {opened}, at row {incident['opened_row']}",
         f"since        row {incident['change_row']} ({lower} to {upper})",
         f"pages        {_pages(incident)}",
+        *([f"for whom     {incident['whom']['text']}"] if incident.get("whom") else []),
         f"harm         {incident['harm']['text']}",
     ]
     if incident["closed_at"] is not None:

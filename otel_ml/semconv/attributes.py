@@ -44,6 +44,7 @@ __all__ = [
     "ML_INCIDENT_SEVERITY",
     "ML_INCIDENT_STATE",
     "ML_INCIDENT_TARGET",
+    "ML_INCIDENT_WHOM",
     "ML_LABEL_CLASS",
     "ML_LABEL_STATE",
     "ML_MODEL_NAME",
@@ -179,6 +180,9 @@ ML_INCIDENT_EVIDENCE: Final = "ml.incident.evidence"
 
 ML_INCIDENT_EFFECT: Final = "ml.incident.effect"
 """What changed and by how much, in one sentence."""
+
+ML_INCIDENT_WHOM: Final = "ml.incident.whom"
+"""The slice of the traffic that holds most of the change, where one does."""
 
 ML_INCIDENT_HARM: Final = "ml.incident.harm"
 """What it costs the model, in one sentence."""

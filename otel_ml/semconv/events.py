@@ -45,6 +45,7 @@ ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
         "ml.incident.change_row.lower",
         "ml.incident.change_row.upper",
         "ml.incident.effect",
+        "ml.incident.whom",
         "ml.incident.harm",
         "ml.incident.next_step",
         "ml.incident.runbook",
