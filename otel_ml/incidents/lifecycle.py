@@ -89,12 +89,16 @@ class Incidents(Register):
             change = self.followed.change(culprit)
             position = self._home(culprit, change)
             if position is None:
-                incident = self._come_back(culprit, change)
-                touched[len(self.open)] = "updated" if incident else "opened"
                 position = len(self.open)
-                self.open.append(incident or self._opened(change, evidence, total))
-            touched.setdefault(position, "updated")
-            self.followed.add(self.open[position], culprit, share, evidence.row)
+                back = self._come_back(culprit, change)
+                touched[position] = "updated" if back else "opened"
+                incident = back or self._opened(change, evidence, total)
+                # whoever looks at the open ones meanwhile finds none without a member
+                self.followed.add(incident, culprit, share, evidence.row)
+                self.open.append(incident)
+            else:
+                touched.setdefault(position, "updated")
+                self.followed.add(self.open[position], culprit, share, evidence.row)
             shares[culprit] = -np.inf
             rearm.append(culprit)
             rearm += self._absorb(position, shares, evidence)

@@ -76,7 +76,7 @@ def test_there_is_a_stream_for_every_residual_and_one_for_the_distance() -> None
     reference = Reference.build(_rows(np.random.default_rng(0), 4000), model_name="m")
     joint = [s for m in MONITORS for s in m(reference, 0.02) if s.monitor == "joint_drift"]
     assert {s.source for s in joint} == {RESIDUAL + "height", RESIDUAL + "weight", DISTANCE}
-    assert {s.target for s in joint} == {"height", "weight", DISTANCE}
+    assert {s.target for s in joint} == {"height", "weight", "out_of_distribution"}
     inputs = [s for m in MONITORS for s in m(reference, 0.02) if s.monitor == "input_drift"]
     # it asks about the same feature again, so it has less of the budget
     assert max(s.share for s in joint) < min(s.share for s in inputs)
