@@ -179,6 +179,7 @@ def judged(seen: Seen, truth: Truth, onset: int, stop: int, fault: Fault) -> dic
         found |= {
             "first": names[0],
             "first_right": names[0] in truth.right,
+            "first_right_later": lasting[0] in truth.right,
             "among": bool(truth.right.intersection(lasting)),
             "members": len(lasting),
             "paged": incident["paged"] or last["paged"],

@@ -19,17 +19,38 @@ from benchmarks.detection.site import OUTPUTS, QUALITY, SHIFT, Site, Truth
 
 
 def correlation(site: Site) -> Truth:
-    """Shuffle a numeric column among rows: its law stays, what goes with it does not."""
+    """Shuffle a numeric column among rows: its law stays, what goes with it does not.
+
+    A relation has two ends: the column and the one it goes with most closely are both right.
+    """
     table = site.case.table
-    matrix = np.stack([np.nan_to_num(table.pool[n]) for n in table.numeric])
-    related = np.abs(np.corrcoef(matrix)) - np.eye(len(matrix))
-    close = [n for n, r in zip(table.numeric, related.max(axis=1), strict=True) if r > 0.5]
-    name = str(site.pick.choice(close or list(table.numeric)))
+    partners = {n: _closest(site, n) for n in table.numeric}
+    close = [n for n in table.numeric if partners[n][1] > 0.5]
+    fit = close or [max(table.numeric, key=lambda n: partners[n][1])]
+    name = str(site.pick.choice(fit))
     site.change(name, site.rng.permutation(site.held(name)))
     return Truth(
-        frozenset({name, "correlation"}),
+        frozenset({name, partners[name][0], "correlation"}),
         ("correlation_change", "upstream_join_failure"),
     )
+
+
+def _closest(site: Site, name: str) -> tuple[str, float]:
+    """Return the column that explains most of a numeric one, and the root of that share."""
+    pool = site.case.table.pool
+    values = np.nan_to_num(pool[name])
+    found = {}
+    for other, held in pool.items():
+        if other == name:
+            continue
+        if held.dtype != object:
+            found[other] = abs(float(np.corrcoef(values, np.nan_to_num(held))[0, 1]))
+            continue
+        _, at = np.unique(held.astype(str), return_inverse=True)
+        means = np.bincount(at, values) / np.bincount(at)
+        found[other] = float(means[at].std() / values.std())
+    best = max(found, key=found.__getitem__)
+    return best, found[best]
 
 
 def label_flip(site: Site) -> Truth:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from benchmarks.detection import store
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.limits import binomial, poisson
+from benchmarks.detection.plan import SESSIONS_TOO
 from benchmarks.detection.windows import RULES
 
 Record = dict[str, Any]
@@ -127,6 +128,7 @@ def judged(group: list[Record]) -> list[str]:
         share(r["found"] for r in group),
         _middle([r["delay"] for r in group]),
         share(r.get("first_right", False) for r in group),
+        share(r.get("first_right_later", False) for r in group),
         share(r.get("among", False) for r in group),
         share(r["paged"] for r in found),
         share(r.get("cause_first", False) for r in group),
@@ -136,8 +138,8 @@ def judged(group: list[Record]) -> list[str]:
 
 
 _JUDGED: Final = [
-    "runs", "found", "median delay", "culprit first", "among members", "paged of found",
-    "cause first", "500 rows later", "in first three",
+    "runs", "found", "median delay", "culprit first", "500 rows later", "among members",
+    "paged of found", "cause first", "500 rows later", "in first three",
 ]  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def fault_table(records: list[Record]) -> str:
 def totals(faults: list[Record], nulls: list[Record], peers: list[Record]) -> str:
     """Return one line per tool and kind of traffic over all main faults."""
     lines = []
-    for kind in ("iid", "mild sessions"):
+    for kind in ("iid", *SESSIONS_TOO):
         group = [
             r
             for r in faults

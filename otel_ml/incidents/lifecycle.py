@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from otel_ml.incidents.discovery import discovered, with_their_residuals
 from otel_ml.incidents.grouping import belongs
 from otel_ml.incidents.history import ChangePoint
 from otel_ml.incidents.incident import Change, Incident
@@ -25,7 +25,6 @@ from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Evidence", "Incidents"]
 
-_FALSE_SHARE: Final = 0.05
 _SIGNIFICANT: Final = 4.6  # log 100: evidence at which a stream of the same target is named too
 _LOOKS: Final = (50, 100, 200, 500)  # rows since a member joined, to describe it again
 _QUIET_ROWS: Final = 1000  # a fault that is back within these is the same incident
@@ -172,7 +171,7 @@ class Incidents(Register):
         incident = self.open[position]
         source = self.followed.source(incident)
         culprit, interval = self.streams[incident.culprit.stream], self._interval(incident)
-        clear = _discovered(evidence.raw)
+        clear = discovered(evidence.raw) | with_their_residuals(self.streams, evidence.raw)
         elsewhere = {m.target for i in self.open if i is not incident for m in i.members}
         joined = []
         for i, info in enumerate(self.streams):
@@ -207,17 +206,3 @@ class Incidents(Register):
         closed, rearm = self.end(over, evidence.row, evidence.at, "recovered")
         changes += closed
         return rearm
-
-
-def _discovered(raw: FloatArray) -> NDArray[np.bool_]:
-    """Return which streams have moved, of which one in twenty may not have.
-
-    Wang, Ramdas, "False discovery rate control with e-values", 2022.
-    """
-    order = np.argsort(-raw)
-    bar = np.log(len(raw) / (_FALSE_SHARE * np.arange(1, len(raw) + 1)))
-    passed = np.flatnonzero(raw[order] >= bar)
-    found = np.zeros(len(raw), dtype=bool)
-    if len(passed):
-        found[order[: int(passed[-1]) + 1]] = True
-    return found

@@ -201,6 +201,12 @@ def test_of_two_features_that_moved_alike_the_important_one_comes_first() -> Non
     assert _named(apart, {"a": 0.01, "b": 0.2})[0] == ("input_drift", "a")
 
 
+def test_a_relation_broke_where_it_broke_most_however_important_its_other_ends_are() -> None:
+    broken = [("joint_drift", "a", "", {"total_variation": 0.3, "information": 0.3})]
+    broken += [("joint_drift", "b", "", {"total_variation": 0.3, "information": 0.2})]
+    assert _named(broken, {"a": 0.01, "b": 0.2})[0] == ("joint_drift", "a")
+
+
 def test_only_changes_of_the_same_time_are_compared_by_harm() -> None:
     alike = [_drift("a", 0.3), _drift("b", 0.2)]
     sensitivity = {"a": 0.01, "b": 0.2}

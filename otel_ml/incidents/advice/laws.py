@@ -74,6 +74,7 @@ def misfit(p: FloatArray, q: FloatArray, law: FloatArray, n: float) -> float:
     n
         Rows since the change.
     """
-    noise = float(np.sqrt(2 * law * (1 - law) / (np.pi * n)).sum() / 2)
+    spread = np.maximum(law * (1 - law), 0.0)  # rounding leaves a law a little above one
+    noise = float(np.sqrt(2 * spread / (np.pi * n)).sum() / 2)
     left = max(float(np.abs(q - law).sum() / 2) - noise, 0.0)
     return left / max(float(np.abs(q - p).sum() / 2) - noise, 1e-3)

@@ -57,8 +57,9 @@ def rank_members(
     relations it breaks, those before outputs, those before errors. Where residuals given the other
     features are watched and some moved, an input whose own residual did not is a follower too.
     Among equals the evidence of one row decides; members within a factor of two of the strongest,
-    of the same change, are in the order of the harm they imply; all rows come before a
-    group, unless the rows outside of it are as they were.
+    of the same change, are in the order of the harm they imply, but for residuals: a relation broke
+    where it broke most. All rows come before a group, unless the rows outside of it are as they
+    were.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
@@ -89,6 +90,8 @@ def rank_members(
     def comparable(member: Member) -> bool:
         if strongest is None or level(member) != first:
             return False
+        if member.monitor == "joint_drift":
+            return member is strongest
         near = strength(member) >= _COMPARABLE * strength(strongest)
         known = changes or {}
         here, there = known.get(member.stream), known.get(strongest.stream)
