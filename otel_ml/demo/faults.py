@@ -15,10 +15,11 @@ import numpy as np
 from otel_ml.demo.data import COLUMNS
 from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["LATENCY_MS", "TIMELINE", "TOTAL_ROWS", "Action", "Fault", "phases"]
+__all__ = ["LATENCY_MS", "STORE_MS", "TIMELINE", "TOTAL_ROWS", "Action", "Fault", "phases"]
 
 Action = Literal["none", "roll_out", "slow_down"]
 LATENCY_MS: Final = 120.0
+STORE_MS: Final = 2.0  # without a fault; a machine that is busy for a moment does not double it
 MONTHS_PER_YEAR: Final = 12.0
 MISSING_SHARE: Final = 0.30
 NEW_CODE: Final = 6.0

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final
 
 from otel_ml.demo.data import example_folder
-from otel_ml.demo.faults import LATENCY_MS, Fault
+from otel_ml.demo.faults import LATENCY_MS, STORE_MS, Fault
 from otel_ml.demo.workspace import Paths, ServerError, environment, tail
 
 __all__ = ["Server"]
@@ -69,6 +69,7 @@ class Server:
             )
         try:
             self._wait_until_ready()
+            self._store_takes(STORE_MS)
         except BaseException:
             self.stop()
             raise
@@ -104,14 +105,14 @@ class Server:
         if fault.action == "roll_out":
             self._roll_out(self.paths.bad_model)
         elif fault.action == "slow_down":
-            self._slow_down(LATENCY_MS)
+            self._store_takes(STORE_MS + LATENCY_MS)
 
     def end(self, fault: Fault) -> None:
         """Undo it."""
         if fault.action == "roll_out":
             self._roll_out(self.paths.root / "model-v1.joblib")
         elif fault.action == "slow_down":
-            self._slow_down(0.0)
+            self._store_takes(STORE_MS)
 
     def _roll_out(self, model: Path) -> None:
         arriving = self.paths.root / "model.joblib.new"
@@ -124,7 +125,7 @@ class Server:
                 remedy="Read the server's output above.",
             )
 
-    def _slow_down(self, milliseconds: float) -> None:
+    def _store_takes(self, milliseconds: float) -> None:
         arriving = self.paths.root / "feature-store-latency-ms.new"
         arriving.write_text(f"{milliseconds:g}")
         arriving.replace(self.paths.latency)
