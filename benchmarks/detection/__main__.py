@@ -26,6 +26,9 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--results", type=Path, help="folder of the records")
+    parser.add_argument(
+        "--page", action="store_true", help="write the tables of the report into docs/detection.md"
+    )
     asked = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # the processes share the cores
@@ -48,6 +51,11 @@ def main() -> int:
         compare(folder, quick=asked.quick, only=tuple(asked.only))
     from benchmarks.detection.report import report
 
+    if asked.page:
+        from benchmarks.detection.page import PAGE, filled
+
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), folder), encoding="utf-8")
+        return 1 if failed else 0
     print(report(folder))
     return 1 if failed else 0
 
