@@ -144,6 +144,7 @@ def test_limits_are_exact() -> None:
     assert binomial(20, 20)[0] == pytest.approx(0.025 ** (1 / 20))
 
 
+@pytest.mark.slow
 def test_one_null_and_one_fault_are_measured_and_not_measured_again(tmp_path: Path) -> None:
     from benchmarks.detection.measure import measure
     from benchmarks.detection.places import cache_folder

@@ -67,6 +67,7 @@ def _story(changes: list[Any]) -> list[Any]:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "sizes"), [("100000rows", (1, 7, 1000, 6000)), ("30d", (7, 1000))]
 )
@@ -88,6 +89,7 @@ def test_the_size_of_batches_does_not_matter(budget: str, sizes: tuple[int, ...]
         assert other.state.detector.evaluations == engine.state.detector.evaluations == 120
 
 
+@pytest.mark.slow
 def test_a_budget_in_rows_is_not_spent_by_looking_often() -> None:
     """Without a change, evidence must not grow because few rows are evaluated at a time."""
     reference, _, _ = _world()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from otel_ml.engine import Budget, Engine
 from otel_ml.incidents import Command
@@ -30,6 +31,7 @@ def _leaves(value: Any) -> int:
     return 1
 
 
+@pytest.mark.slow
 def test_nothing_kept_grows_from_ten_to_a_hundred_thousand_rows() -> None:
     rng = np.random.default_rng(0)
     n = 3000
@@ -77,6 +79,7 @@ def test_nothing_kept_grows_from_ten_to_a_hundred_thousand_rows() -> None:
     assert max(late) <= 1.05 * max(early), (max(early), max(late))
 
 
+@pytest.mark.slow
 def test_closed_incidents_are_forgotten_after_two_hundred() -> None:
     rng = np.random.default_rng(1)
     engine = Engine(

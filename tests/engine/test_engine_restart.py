@@ -95,6 +95,7 @@ def _through_json(engine: Engine) -> Engine:
 _STEPS = _traffic(4000)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, len(_STEPS)), st.sampled_from([1, 9]))
 def test_a_split_anywhere_changes_nothing(cut: int, ask: int) -> None:
@@ -119,6 +120,7 @@ def test_a_split_anywhere_changes_nothing(cut: int, ask: int) -> None:
     assert again.threshold_log10 == straight.threshold_log10
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 40))
 def test_a_split_while_learning_changes_nothing(cut: int) -> None:
