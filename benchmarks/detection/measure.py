@@ -12,7 +12,7 @@ from benchmarks.detection import oracle, windows
 from benchmarks.detection.drive import LABEL_DELAY, Run, Seen, reference_of
 from benchmarks.detection.faults import FAULTS, Fault
 from benchmarks.detection.models import Case, case
-from benchmarks.detection.picks import number_column, rounded
+from benchmarks.detection.picks import loosest_column, moved_by_rank, number_column
 from benchmarks.detection.places import engine_id
 from benchmarks.detection.plan import Task, kind_of
 from benchmarks.detection.site import Site, Truth
@@ -59,16 +59,15 @@ def _null(task: Task) -> dict[str, Any]:
     run, reference = start(task, held, traffic)
     known = run.seen.rows
     pick = np.random.default_rng([task.seed, 5])
-    column = number_column(held, pick)
-    pool = held.table.pool[column]
+    column = loosest_column(held)
     watched = task.part == "null" and task.seed % 1000 < _WINDOWED
     seen: list[windows.Window] = []
     chunk = max(1000, min(_CHUNK, 2_000_000 // (task.width + 20)))
     for first in range(0, task.rows, chunk):
         rows = traffic.draw(min(chunk, task.rows - first))
         if task.floor:
-            moved = rows.columns[column] + task.floor * float(np.nanstd(pool))
-            rows.columns[column] = rounded(moved, pool, pick)
+            pool, size = held.table.pool[column], np.array(task.floor)
+            rows.columns[column] = moved_by_rank(pool, rows.columns[column], size, pick)
         run.feed(score(held, rows))
         if watched:
             seen += windows.watch(reference, rows)

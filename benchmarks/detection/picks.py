@@ -122,16 +122,47 @@ def by_session(site: Site, share: float) -> NDArray[np.bool_]:
     return np.asarray(hit[owner])
 
 
+def loosest_column(case: Case) -> str:
+    """Return the numeric column that the others explain least, by least squares.
+
+    A shift of a column that others determine is a large change of what is left of it, however
+    small it is beside the column's own spread.
+    """
+    pool, n = case.table.pool, 4000
+    blocks = {}
+    for name, held in pool.items():
+        if held.dtype == object:
+            levels, at = np.unique(held[:n].astype(str), return_inverse=True)
+            blocks[name] = np.eye(len(levels))[at]
+        else:
+            blocks[name] = np.nan_to_num(held[:n].astype(np.float64))[:, None]
+    left = {}
+    for name in case.table.numeric:
+        y = blocks[name][:, 0]
+        x = np.column_stack([np.ones(len(y)), *(b for k, b in blocks.items() if k != name)])
+        fit = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        left[name] = float(((y - fit) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    return max(left, key=left.__getitem__)
+
+
 def by_rank(site: Site, name: str, size: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a column moved by some normal scores."""
+    return moved_by_rank(site.case.table.pool[name], site.held(name), size, site.rng)
+
+
+def moved_by_rank(
+    pool: NDArray[np.float64],
+    held: NDArray[np.float64],
+    size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return values moved by some normal scores among those of the pool, shape ``(n,)``."""
     from scipy.special import ndtr, ndtri
 
-    known = np.sort(site.case.table.pool[name])
-    known = known[np.isfinite(known)]
-    held = site.held(name)
+    known = np.sort(pool[np.isfinite(pool)])
     low = np.searchsorted(known, held, side="left")
     high = np.searchsorted(known, held, side="right")
-    rank = low + site.rng.random(len(held)) * np.maximum(high - low, 1)
+    rank = low + rng.random(len(held)) * np.maximum(high - low, 1)
     share = ndtr(ndtri(np.clip(rank / len(known), 1e-6, 1 - 1e-6)) + size)
     moved = known[np.minimum((share * len(known)).astype(np.int64), len(known) - 1)]
     return np.where(np.isfinite(held), moved, held)

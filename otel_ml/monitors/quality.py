@@ -63,7 +63,8 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             law = smoothed(counts, design)
             expected = events / design
             if defect == "unseen" and isinstance(cells, CategoryCells):
-                expected += cells.seen_once(design)
+                # few independent rows of many values: each of them may bring a new one
+                expected = min(expected + cells.seen_once(design), rows / design)
             top = upper_rate(expected, rows / design, slack, z=UNSURE)
             bets = rate_bets(law, yes, top, [top + rate for rate in _RATES])
             if not len(bets.scores):

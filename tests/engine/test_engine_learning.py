@@ -133,3 +133,18 @@ def test_the_budget_of_a_learned_reference_is_kept() -> None:
         engine.observe(_columns(rng, 10_000), scores=rng.beta(2, 3, 10_000))
         alarms += sum(c.state == "opened" for c in engine.evaluate(0.0))
     assert alarms <= 3
+
+
+def test_sessions_each_with_a_value_of_their_own_can_be_learned_from() -> None:
+    """Fewer independent rows than values: more are yet to come than any rate could say."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(200), rng.integers(20, 60, size=200))
+    town = np.array([f"town {i}" for i in rng.integers(0, 90, 200)], dtype=object)[owner]
+    x = rng.normal(size=200)[owner]
+    engine = _engine(learn_rows=2000)
+    for first in range(0, 4000, 100):
+        rows = slice(first, first + 100)
+        engine.observe({"x": x[rows], "town": town[rows]})
+    assert engine.reference is not None
+    assert engine.reference.design("town") > 20
+    assert engine.evaluate(0.0) == []
