@@ -1,0 +1,301 @@
+"""A fault is let loose inside a block; what must hold after any fault is checked at its end.
+
+O1 outputs are those of the uninstrumented run (`same`). O2 nothing is raised into the application,
+O3 no call takes long (`Trial.call`). O4 the books balance, O5 memory is bounded, O6 the loss is
+said once and counted with its reason, O7 the next prediction is counted as ever, O8 nothing is left
+behind (`faulty`). What may hang runs in a process of its own: `tests.faults.processes.alone`.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from opentelemetry import trace
+
+import otel_ml
+from otel_ml import config
+from otel_ml import pipeline as current
+from otel_ml.semconv import metrics as m
+from otel_ml.testing import MemoryPipeline
+
+__all__ = ["HANG", "Books", "Messages", "Trial", "faulty", "rss", "same", "served"]
+
+HANG: Final = 30.0  # seconds; a guard against hanging, not a measure
+LONGEST: Final = 5.0  # seconds one call may take on a machine that is busy with other things
+GROWTH: Final = 64 << 20  # bytes: the issue's bound of the resident set
+KINDS_OF_MESSAGES: Final = 6  # different messages that one fault may cause
+
+
+# O1
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Say whether two outputs are identical: type, dtype, shape, layout and every bit."""
+    if found is expected:
+        return True
+    if type(found) is not type(expected):
+        return False
+    if isinstance(expected, np.ma.MaskedArray):
+        return same(found.data, expected.data) and same(
+            np.ma.getmaskarray(found), np.ma.getmaskarray(expected)
+        )
+    if isinstance(expected, np.ndarray):
+        if (found.dtype, found.shape, found.strides) != (
+            expected.dtype,
+            expected.shape,
+            expected.strides,
+        ):
+            return False
+        if expected.dtype.hasobject:
+            return all(map(same, found.ravel().tolist(), expected.ravel().tolist()))
+        return bool(found.tobytes() == expected.tobytes())
+    if isinstance(expected, (float, complex, np.generic)):
+        return np.asarray(found).tobytes() == np.asarray(expected).tobytes()
+    if isinstance(expected, (list, tuple)):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    if isinstance(expected, dict):
+        return list(found) == list(expected) and all(same(found[k], expected[k]) for k in expected)
+    if hasattr(expected, "toarray") and hasattr(expected, "nnz"):
+        return same(found.toarray(), expected.toarray())
+    if hasattr(expected, "equals"):  # tables and series
+        return bool(found.equals(expected))
+    return bool(found == expected)
+
+
+# O4
+
+
+@dataclass(frozen=True)
+class Books:
+    """What the telemetry says became of the predictions, once everything is exported."""
+
+    captured: float
+    counted: float
+    dropped: Mapping[str, float]
+    sampled: float = 0.0
+
+    @classmethod
+    def of(cls, pipeline: MemoryPipeline) -> Books:
+        """Export everything and read the books."""
+        assert pipeline.flush(HANG), "a flush hangs"
+        sink = pipeline.sink
+
+        def total(metric: Any) -> float:
+            return sum(
+                float(s.value) for s in sink.samples(metric) if not hasattr(s.value, "counts")
+            )
+
+        sampled = getattr(m, "ML_MONITORING_SAMPLED", None)
+        assert total(m.ML_MONITORING_QUEUE_SIZE) == 0, "a flush leaves something behind"
+        return cls(
+            total(m.ML_MONITORING_CAPTURED),
+            total(m.ML_PREDICTIONS),
+            {
+                str(s.attributes["ml.drop.reason"]): float(s.value)
+                for s in sink.samples(m.ML_MONITORING_DROPPED)
+                if s.value and isinstance(s.value, (int, float))
+            },
+            0.0 if sampled is None else total(sampled),
+        )
+
+    @property
+    def lost(self) -> float:
+        """Predictions that were dropped, by whatever reason."""
+        return sum(n for reason, n in self.dropped.items() if reason != "not_serving")
+
+    def balance(self, given: int | None = None) -> None:
+        """Assert that all was counted or dropped, and is what was given where that is known."""
+        assert self.captured == self.counted + self.lost, self
+        assert self.sampled <= self.counted, self
+        if given is not None:
+            assert self.captured == given, f"{given} were given: {self}"
+
+
+# O5
+
+
+def rss() -> int:
+    """Return the resident set of this process in bytes."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+# O6
+
+
+class Messages(logging.Handler):
+    """Keeps what otel-ml logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the messages in which a pattern is found."""
+        texts = [record.getMessage() for record in self.records]
+        return [text for text in texts if re.search(pattern, text)]
+
+    def repeated(self) -> dict[str, int]:
+        """Return the messages that were logged more than once, and how often."""
+        counts = Counter(record.getMessage() for record in self.records)
+        return {text: n for text, n in counts.items() if n > 1}
+
+
+# O8
+
+
+def _open_files() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return found
+
+
+# all together
+
+
+@dataclass
+class Trial:
+    """A pipeline under a fault.
+
+    `given` is what the test handed over, in predictions; None where that cannot be said.
+    """
+
+    pipeline: MemoryPipeline
+    messages: Messages
+    given: int | None = 0
+    longest: float = LONGEST
+    slowest: float = 0.0
+    calls: int = 0
+    restarts: int | None = None
+    _kept: list[Any] = field(default_factory=list)
+
+    @property
+    def sink(self) -> Any:
+        return self.pipeline.sink
+
+    def gave(self, n: int) -> None:
+        """Note that so many predictions were handed over."""
+        assert self.given is not None
+        self.given += n
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call something of otel-ml, or watched by it: whatever is raised fails the test."""
+        began = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # O2: not even what would end the process
+            raise AssertionError(f"raised into the application: {error!r}") from error
+        finally:
+            self.calls += 1
+            self.slowest = max(self.slowest, time.perf_counter() - began)
+
+    def observe(self, n: int = 1, **given: Any) -> None:
+        """Report `n` predictions by hand."""
+        given.setdefault("model", "m")
+        self.call(otel_ml.observe, **given)
+        if self.given is not None:
+            self.given += n
+
+    def books(self) -> Books:
+        return Books.of(self.pipeline)
+
+
+@contextmanager
+def faulty(
+    *,
+    loss: str | None = None,
+    rows: int | None = None,
+    said: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    longest: float = LONGEST,
+    growth: int = GROWTH,
+    given: int | None = 0,
+    restarts: int | None = 0,
+) -> Iterator[Trial]:
+    """Run a fault, then check what must hold after any.
+
+    Parameters
+    ----------
+    loss, rows
+        Drop reason that must be counted, and for how many predictions. None: nothing may be lost,
+        unless `given` is None, too.
+    said
+        Pattern of the one message that tells of it.
+    settings, environ
+        Of the pipeline.
+    longest, growth
+        Guards of the time of a call in seconds and of the growth of the resident set in bytes.
+    given
+        None where the test cannot say how many predictions it hands over.
+    restarts
+        Restarts of the worker the fault must cause; None: any.
+    """
+    messages = Messages()
+    logger = logging.getLogger("otel_ml")
+    config.reset()
+    if settings:
+        config.configure(settings)
+    threads, files, memory = set(threading.enumerate()), _open_files(), rss()
+    logger.addHandler(messages)
+    pipeline = MemoryPipeline(environ)
+    before = current.replace(pipeline)
+    trial = Trial(pipeline, messages, given, longest, restarts=restarts)
+    try:
+        yield trial
+        assert trial.slowest <= trial.longest, f"a call took {trial.slowest:.3f} s"  # O3
+        books = trial.books()
+        books.balance(trial.given)  # O4
+        if loss is not None:  # O6
+            assert set(books.dropped) - {"not_serving"} == {loss}, books
+            assert rows is None or books.dropped[loss] == rows, books
+        elif given is not None:
+            assert books.lost == 0, books
+        if said is not None:
+            assert len(messages.matching(said)) == 1, messages.matching("")
+        assert not messages.repeated(), messages.repeated()
+        assert len(messages.records) <= KINDS_OF_MESSAGES, messages.matching("")
+        if trial.restarts is not None:
+            assert pipeline.restarts == trial.restarts
+        otel_ml.observe(model="normal", features={"x": [1.0, 2.0]}, scores=[0.25, 0.75])  # O7
+        after = trial.books()
+        assert after.counted == books.counted + 2, (books, after)
+        assert after.dropped == books.dropped
+        assert pipeline.sink.value(m.ML_PREDICTIONS, ml_model_name="normal") == 2
+    finally:
+        logger.removeHandler(messages)
+        current.replace(before)
+        ended = pipeline.shutdown(HANG)
+        config.reset()
+    assert ended, "shutdown hangs"  # O8
+    assert set(threading.enumerate()) <= threads, threading.enumerate()
+    assert _open_files() <= files, _open_files() - files
+    grown = rss() - memory
+    assert grown <= growth, f"{grown / 2**20:.1f} MiB more than before"  # O5
+
+
+@contextmanager
+def served() -> Iterator[None]:
+    """Serve a request as far as OpenTelemetry shows it: the span of a server is current."""
+    place = trace.SpanContext(0x5EED, 0xF00D, is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(place)):
+        yield

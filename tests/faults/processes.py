@@ -1,0 +1,73 @@
+"""A script and what is done to it in, how it ended out; what hangs is killed with its children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Finished", "alone"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended by itself."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def alone(
+    script: str,
+    *args: str,
+    timeout: float = 60.0,
+    environ: Mapping[str, str] | None = None,
+    send: Sequence[signal.Signals] = (),
+) -> Finished:
+    """Run a script in a process of its own; one that hangs is killed with its children, and fails.
+
+    Parameters
+    ----------
+    script, args
+        Python source and its arguments.
+    timeout
+        Seconds until it is killed.
+    environ
+        Variables beside those of this process that are not of OpenTelemetry.
+    send
+        Signals to send, one after the other, once it has written a first line.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    path = [str(ROOT), *(p for p in sys.path if p)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *args],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(path), **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    began = time.monotonic()
+    first = ""
+    try:
+        if send:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            for number in send:
+                process.send_signal(number)
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"hangs after {timeout} s\n{first}{out}\n{err}") from None
+    return Finished(process.returncode, first + out, err, time.monotonic() - began)
