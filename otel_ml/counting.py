@@ -1,4 +1,4 @@
-"""A batch in, its rows counted fifty at a time out."""
+"""A batch in, its rows counted an evaluation at a time out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml.budget import EVALUATION_ROWS
 from otel_ml.profile import Profile, slots
 from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.state import State
@@ -20,7 +19,9 @@ __all__ = ["count_batch"]
 _CHUNKS: Final = 256  # evaluations counted at once: bounded memory whatever the size of the batch
 
 
-def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tuple[int, float]]:
+def count_batch(
+    state: State, batch: Batch, row: int, now: float, whole: int
+) -> Iterator[tuple[int, float]]:
     """Count a batch; yield after every chunk, so that the caller can evaluate in between.
 
     Parameters
@@ -33,6 +34,8 @@ def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tu
         Rows seen before it.
     now
         The caller's clock.
+    whole
+        Rows of a chunk.
 
     Yields
     ------
@@ -53,7 +56,8 @@ def count_batch(state: State, batch: Batch, row: int, now: float) -> Iterator[tu
     extras = _extras(batch)
     numbers = np.arange(row, row + batch.n, dtype=np.int64)
     local = state.local.rows(batch, codes)
-    chunk = (np.arange(batch.n, dtype=np.int64) + state.pending_rows) // EVALUATION_ROWS
+    waiting = state.pending_rows % whole  # more than one chunk where chunks were larger before
+    chunk = (np.arange(batch.n, dtype=np.int64) + waiting) // whole
     # a clock far ahead must not date an incident
     at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
     at = at if math.isfinite(at) else now

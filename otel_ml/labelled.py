@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,32 +15,12 @@ from otel_ml.profile.coder import Codes, top_score
 from otel_ml.profile.late import LateLabels
 from otel_ml.profile.tables import ERROR, LabelledRows, LabelTable, table_source
 from otel_ml.types import Batch, IntArray
+from otel_ml.waiting import Waiting, WaitingRows
 
 __all__ = ["Labelled", "Waiting", "fill"]
 
 _RECENT_LABELS: Final = 2000  # labels that estimates of the present rest on
 _SCORE_BINS: Final = 20
-
-
-class Waiting(NamedTuple):
-    """What is kept of a prediction until its label comes.
-
-    Parameters
-    ----------
-    row
-        Number of the row.
-    predicted
-        Position of the predicted class, -1 where unknown.
-    score
-        Watched score, or the predicted value of a regression; NaN where there is none.
-    groups
-        Group code of each slicing attribute.
-    """
-
-    row: int
-    predicted: int
-    score: float
-    groups: tuple[int, ...]
 
 
 class Labelled:
@@ -87,7 +67,7 @@ class Labelled:
         layout = self.reference.label_layout
         predicted = np.full(batch.n, -1, dtype=np.int64)
         score = np.full(batch.n, np.nan)
-        groups: list[Any] = []
+        groups: list[NDArray[np.uint8]] = []
         if codes.predictions is not None:
             if self.reference.task == "regression":
                 score = codes.predictions.astype(np.float64)
@@ -98,15 +78,10 @@ class Labelled:
             for group in layout.groups:
                 column = batch.slices.get(group.attribute, batch.features.get(group.attribute))
                 absent = np.full(batch.n, len(group.labels), dtype=np.uint8)
-                groups.append((absent if column is None else group.codes(column)).tolist())
-        rows = zip(*groups, strict=True) if groups else [()] * batch.n
-        waiting = [
-            Waiting(row + i, p, s, tuple(g))
-            for i, (p, s, g) in enumerate(
-                zip(predicted.tolist(), score.tolist(), rows, strict=True)
-            )
-        ]
-        return self.join.expect(batch.ids, waiting, batch.aliases)
+                groups.append(absent if column is None else group.codes(column))
+        return self.join.expect(
+            batch.ids, WaitingRows(row, predicted, score, tuple(groups)), batch.aliases
+        )
 
     def judge(
         self, joined: Sequence[Joined[Waiting]], spans: Sequence[tuple[int, int]]

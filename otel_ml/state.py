@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from otel_ml.profile.coder import Codes, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
+
+_LATEST: Final = 256  # rows of a chunk that are looked at for how rows depend on each other
 
 
 class State:
@@ -166,7 +168,7 @@ class State:
         slots
             Slot of the week of each row, -1 where unknown, shape ``(n,)``.
         """
-        self.damping.add(codes)
+        self.damping.add(codes[-_LATEST:])
         for slot, rows in zip(*np.unique(slots, return_counts=True), strict=True):
             if slot >= 0:
                 self._slots[int(slot)] = self._slots.get(int(slot), 0) + int(rows)
@@ -199,7 +201,7 @@ class State:
             )
         self.add(other.counts, other.moments, int(other.counts.sum(axis=1).max(initial=0)))
 
-    def next_counts(self, row: int, whole: int | None = None) -> IntArray:
+    def next_counts(self, row: int, whole: int, *, partly: bool = True) -> IntArray:
         """Hand what is pending to the detector and the history, and return it.
 
         Parameters
@@ -207,8 +209,9 @@ class State:
         row
             Rows seen so far.
         whole
-            Rows, calls or labels that are a whole evaluation; less is a part of one. None: any
-            number is.
+            Rows, calls or labels that are an evaluation; more rows are several in one.
+        partly
+            Whether fewer are a part of one; else any number is a whole one.
         """
         start = row - self.pending_rows
         counts = self._pending.copy()
@@ -219,7 +222,7 @@ class State:
         self.detector.update(
             counts,
             start,
-            1.0 if whole is None else min(most / whole, 1.0),
+            max(min(most / whole, 1.0) if partly else 1.0, self.pending_rows / whole),
             slots={slot: n / known for slot, n in self._slots.items()},
             design=self.damping.effects(start),
         )

@@ -25,7 +25,7 @@ LAYERS: Final = {
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",
     "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan "
-    "state",
+    "state waiting",
     "L4b pipeline": "batches buffer hosts inbox intake losses pipeline references samples "
     "samples_events samples_health samples_labels snapshot tally worker",
     "L5 capture, generators": "capture generate",

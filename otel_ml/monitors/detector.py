@@ -112,8 +112,8 @@ class Detector:
         row
             Rows of the model seen before this evaluation: where a change would have begun.
         weight
-            How much of an evaluation it is, above 0: the mean of every sum grows by at most this
-            much under no change.
+            How much of an evaluation it is, above 0, or how many: the mean of every sum grows by at
+            most this much under no change.
         slots
             Share of the rows by time slot (hour + 24·weekday); None where times are not known.
         design
@@ -134,7 +134,9 @@ class Detector:
         if len(self._shaped):
             part = self._shaped
             laws = self.nulls.laws(slots or {})[part]
-            step[self._free] = self.learned.gains(seen[part], rows[part], laws, damped[part])
+            step[self._free] = self.learned.gains(
+                seen[part], rows[part], laws, damped[part], weight
+            )
         start = float(np.log(weight))
         # a stream nothing was counted for was not asked: its sum must not grow by waiting
         asked = (rows > 0)[self._stream_of]

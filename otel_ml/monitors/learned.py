@@ -48,7 +48,12 @@ class Learned:
         self.expected = np.zeros(shape)
 
     def gains(
-        self, seen: FloatArray, rows: FloatArray, laws: FloatArray, design: FloatArray
+        self,
+        seen: FloatArray,
+        rows: FloatArray,
+        laws: FloatArray,
+        design: FloatArray,
+        weight: float = 1.0,
     ) -> FloatArray:
         """Return the log e-value of an evaluation by stream and memory, then learn from it.
 
@@ -62,6 +67,8 @@ class Learned:
             Law of each stream now, shape ``(streams, width)``.
         design
             Design effect of each stream, shape ``(streams,)``.
+        weight
+            Evaluations it stands for, where more than one are taken at once.
 
         Returns
         -------
@@ -76,7 +83,7 @@ class Learned:
         mean += self._radius[:, None] * (ratio.max(axis=2) - ratio.min(axis=2))
         gain = np.einsum("sjc,sc->sj", np.log(ratio), seen) - rows[:, None] * np.log(mean)
         asked = rows > 0  # nothing counted is nothing learned
-        fade = np.where(asked[:, None], _FADE, 1.0)[:, :, None]
+        fade = np.where(asked[:, None], _FADE ** max(weight, 1.0), 1.0)[:, :, None]
         worth = (1 / design)[:, None, None]
         self.seen = fade * self.seen + worth * seen[:, None, :]
         self.expected = fade * self.expected + worth * (rows[:, None] * laws)[:, None, :]

@@ -92,10 +92,11 @@ class GroupLayout:
 
     def class_codes(self, labels: NDArray[Any]) -> NDArray[np.int16]:
         """Return the position of each class label, -1 where it is none of the known classes."""
-        index = {c: i for i, c in enumerate(self.classes)}
-        return np.array(
-            [-1 if v is None else index.get(str(v), -1) for v in labels.tolist()], dtype=np.int16
-        )
+        index: dict[object, int] = {c: i for i, c in enumerate(self.classes)}
+        items = labels.tolist()
+        if set(map(type, items)) <= {str}:
+            return np.array([index.get(v, -1) for v in items], dtype=np.int16)
+        return np.array([-1 if v is None else index.get(str(v), -1) for v in items], dtype=np.int16)
 
     def count(
         self,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray
 
-__all__ = ["category_key", "category_keys", "numeric_values"]
+__all__ = ["MOST_CHARS", "category_key", "category_keys", "numeric_values"]
+
+MOST_CHARS: Final = 200  # of a category that are kept
 
 
 def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -54,21 +56,21 @@ def category_key(item: object) -> str | None:
     if item is None:
         return None
     if isinstance(item, str):
-        return item[:200]
+        return item[:MOST_CHARS]
     if isinstance(item, (bool, np.bool_)):
         return str(bool(item))
     if isinstance(item, (int, np.integer)):
         try:
-            return str(int(item))[:200]
+            return str(int(item))[:MOST_CHARS]
         except ValueError:  # longer than Python writes in decimal
-            return hex(int(item))[:200]
+            return hex(int(item))[:MOST_CHARS]
     if isinstance(item, (float, np.floating)):
         number = float(item)
         if number != number:
             return None
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
     try:
-        text = str(item)[:200]
+        text = str(item)[:MOST_CHARS]
     except Exception:  # code of the application: one odd value must not lose the batch
         return type(item).__name__
     return None if text in {"<NA>", "NaT", "nan", "None"} else text
@@ -80,7 +82,14 @@ def category_keys(column: NDArray[Any]) -> NDArray[Any]:
         distinct, inverse = np.unique(column, return_inverse=True, equal_nan=True)
         keys = np.array([category_key(item) for item in distinct.tolist()], dtype=object)
         return np.asarray(keys[inverse.reshape(-1)])
+    items = column.tolist()
+    if (
+        column.dtype == object
+        and set(map(type, items)) <= {str}
+        and max(map(len, items), default=0) <= MOST_CHARS
+    ):
+        return column  # keys already, as most columns of text are
     out = np.empty(len(column), dtype=object)
-    for i, item in enumerate(column.tolist()):
+    for i, item in enumerate(items):
         out[i] = category_key(item)
     return out

@@ -94,21 +94,21 @@ def _part(batch: Batch, rows: slice) -> Batch:
 def test_chunks_are_of_fifty_rows(n: int, sizes: list[int]) -> None:
     state = _state()
     batch = _batch(np.random.default_rng(1), n)
-    assert [size for size, _ in count_batch(state, batch, 0, _NOW)] == sizes
+    assert [size for size, _ in count_batch(state, batch, 0, _NOW, 50)] == sizes
     assert state.total.rows("x") == n
 
 
 def test_a_chunk_begun_by_the_batch_before_is_filled_up_first() -> None:
     state = _state()
     rng = np.random.default_rng(2)
-    assert [s for s, _ in count_batch(state, _batch(rng, 30), 0, _NOW)] == [30]
-    assert [s for s, _ in count_batch(state, _batch(rng, 90), 30, _NOW)] == [20, 50, 20]
+    assert [s for s, _ in count_batch(state, _batch(rng, 30), 0, _NOW, 50)] == [30]
+    assert [s for s, _ in count_batch(state, _batch(rng, 90), 30, _NOW, 50)] == [20, 50, 20]
 
 
 def test_what_is_counted_is_what_the_batch_has() -> None:
     state = _state()
     batch = _batch(np.random.default_rng(3), 1000)
-    for _ in count_batch(state, batch, 0, _NOW):
+    for _ in count_batch(state, batch, 0, _NOW, 50):
         pass
     assert batch.clients is not None
     cells = state.reference.layout.sources[state.reference.layout.index[CLIENTS]]
@@ -139,7 +139,7 @@ def test_a_batch_is_dated_by_its_latest_time_that_can_be_true(
 ) -> None:
     columns = _rows(np.random.default_rng(4), 2)
     batch = Batch(2, columns, event_times=None if times is None else np.array(times))
-    assert [when for _, when in count_batch(_state(), batch, 0, _NOW)] == [at]
+    assert [when for _, when in count_batch(_state(), batch, 0, _NOW, 50)] == [at]
 
 
 _ALL = _batch(np.random.default_rng(5), 700)
