@@ -125,8 +125,10 @@ def finished(
     with serving(mode, service, work, environ) as server:
         answers = server.predict(requests(service.features))
         truth = dict(zip(row_ids(answers), service.labels, strict=True))
+        # a worker reads the labels that come after its first prediction
+        more = until_all_work(server, service, stack, name, mode.workers)
         labels = report(truth, answers, work)
-        answers += until_all_work(server, service, stack, name, mode.workers)
+        answers += more
         joined = f'sum(ml_labels_total{{service_name="{name}", ml_label_state="joined"}})'
         stack.wait_for(joined, lambda found: value(found) >= len(labels), WAIT)
         changed = [[3 * x for x in row] for row in service.features[:CHANGED]]
