@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from itertools import zip_longest
 
 from otel_ml.emit.plan import INTERVAL_SECONDS, Plan, interval_from_environ, plan_from_environ
 from otel_ml.emit.points import INSTRUMENTS
@@ -63,10 +62,13 @@ def build_sinks(environ: Mapping[str, str] = os.environ) -> list[Sink]:
     sinks: list[Sink] = []
     instruments = frozenset({"histogram"}) if "metrics" in found.provider else INSTRUMENTS
     logs_to = () if "logs" in found.provider else found.logs
-    for metrics, logs in zip_longest(found.metrics, logs_to):
+    if found.metrics or logs_to:
         from otel_ml.emit.otlp import OtlpSink
 
-        sinks.append(OtlpSink(metrics, logs, resource=found.resource, instruments=instruments))
+        # One sink, since it sends to all of its destinations at the same time.
+        sinks.append(
+            OtlpSink(*found.metrics, *logs_to, resource=found.resource, instruments=instruments)
+        )
     if found.console:
         from otel_ml.emit.console import ConsoleSink
 

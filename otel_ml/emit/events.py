@@ -45,7 +45,7 @@ def encode_events(
     for event in events:
         try:
             records.append(_record(event, now_ns, limit))
-        except (Unencodable, AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        except Exception:  # Whatever its values do: it loses this event, and is counted.
             unencodable += 1
     return records, unencodable
 
@@ -56,7 +56,7 @@ def _record(event: Event, now_ns: int, limit: int | None) -> LogRecord:
     for key, value in event.attributes.items():
         try:
             attributes.append(KeyValue(key=text(key), value=any_value(value, limit)))
-        except (Unencodable, TypeError, ValueError, OverflowError, RecursionError):
+        except Exception:  # As above, for this attribute.
             dropped += 1
     name = text(event.name)
     if not name:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
 from otel_ml.emit.destination import Destination
-from otel_ml.emit.transport import USER_AGENT, Answer, Request, credentials, read_response
+from otel_ml.emit.transport import (
+    ANSWER_BYTES,
+    USER_AGENT,
+    Answer,
+    Request,
+    credentials,
+    read_response,
+)
 
 __all__ = ["GrpcClient"]
 
@@ -25,8 +35,13 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.UNAVAILABLE,
     }
 )
+_OVERSIZE: Final = re.compile("larger than max|exceeds maximum size|too large", re.IGNORECASE)
+_OURS: Final = "CLIENT: "  # gRPC says so where the limit was that of this end
+_STATUS: Final = "grpc-status-details-bin"
+_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
 _OPTIONS: Final = (
     ("grpc.primary_user_agent", USER_AGENT),
+    ("grpc.max_receive_message_length", ANSWER_BYTES),
     # By default a channel waits up to two minutes before it looks for a receiver again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 5_000),
@@ -83,11 +98,44 @@ def _failure(error: grpc.RpcError) -> Answer:
     # What a stub raises is a call too, though no public class says so.
     call = cast("grpc.Call", error)
     code = call.code()
-    message = f"gRPC {code.name}: {(call.details() or '')[:200]}"
+    details = call.details() or ""
+    message = f"gRPC {code.name}: {details[:200]}"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if _OVERSIZE.search(details):
+            # An answer over the limit is no fault of the request: a smaller one would not help.
+            return Answer("failed" if _OURS in details else "too_large", message=message)
+        wait = _retry_after(call.trailing_metadata() or ())
+        # Without it the receiver says that it will not have room soon.
+        return Answer("declined" if wait is None else "retry", message=message, retry_after=wait)
     if code in _RETRYABLE:
-        return Answer("retry", message=message)
+        wait = _retry_after(call.trailing_metadata() or ())
+        return Answer("retry", message=message, retry_after=wait)
     refused = code is grpc.StatusCode.INVALID_ARGUMENT
     return Answer("refused" if refused else "failed", message=message)
+
+
+def _retry_after(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """Return the seconds a receiver asks to wait, in the standard's trailer or the SDK's own."""
+    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+    found: dict[str, float] = {}
+    for key, value in trailers:
+        if key not in (_STATUS, _RETRY_INFO) or not isinstance(value, bytes):
+            continue
+        # Whatever is wrong with a trailer, it is as good as none.
+        with contextlib.suppress(DecodeError):
+            info = RetryInfo()
+            if key == _RETRY_INFO:
+                info.ParseFromString(value)
+            else:
+                for detail in Status.FromString(value).details:
+                    if detail.Is(RetryInfo.DESCRIPTOR):
+                        detail.Unpack(info)
+            if info.HasField("retry_delay"):
+                delay = info.retry_delay
+                found[key] = max(delay.seconds + delay.nanos / 1e9, 0.0)
+    return found.get(_STATUS, found.get(_RETRY_INFO))
 
 
 def _credentials(destination: Destination) -> grpc.ChannelCredentials:

@@ -2,7 +2,8 @@
 
 The official exporter has no public way to see a partial success or to be given a deadline, hence
 this client. It is built on the same library (`requests`), so proxies, trust stores and credential
-providers work the same.
+providers work the same. A provider whose session has an adapter of its own keeps it, and with it
+what that adapter makes of deadlines.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import requests
+import requests.adapters
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
@@ -25,7 +27,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from urllib3.util import Timeout
 
 from otel_ml.emit.destination import Destination
+from otel_ml.emit.http_deadline import DeadlineAdapter
 from otel_ml.emit.transport import (
+    ANSWER_BYTES,
     USER_AGENT,
     Answer,
     Request,
@@ -37,8 +41,8 @@ from otel_ml.emit.transport import (
 __all__ = ["HttpClient"]
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
-_REFUSED: Final = frozenset({400, 413, 415, 422})
-_RESPONSE_BYTES: Final = 64 * 1024
+_REFUSED: Final = frozenset({400, 415, 422})
+_TOO_LARGE: Final = 413
 _MESSAGE_BYTES: Final = 200
 
 
@@ -59,6 +63,10 @@ class HttpClient:
             supplied = credentials(destination.credentials, requests.Session)
             assert isinstance(supplied, requests.Session)
             session = supplied
+        self._adapter = DeadlineAdapter()
+        for prefix, adapter in tuple(session.adapters.items()):
+            if type(adapter) is requests.adapters.HTTPAdapter:
+                session.mount(prefix, self._adapter)
         if destination.client_certificate is not None:
             key = destination.client_key
             certificate = destination.client_certificate
@@ -74,6 +82,7 @@ class HttpClient:
     def send(self, request: Request, timeout: float) -> Answer:
         """Post the request; redirects are not followed."""
         deadline = time.monotonic() + timeout
+        self._adapter.until(deadline)
         try:
             with self._session.post(
                 self._destination.endpoint,
@@ -88,7 +97,9 @@ class HttpClient:
             ) as response:
                 return self._read(response, deadline)
         except requests.exceptions.SSLError as error:
-            return Answer("failed", message=_short(error))
+            # A connection that ended in the middle is no verdict on certificates.
+            ended = "EOF" in str(error)
+            return Answer("retry" if ended else "failed", message=_short(error))
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             return Answer("retry", message=_short(error))
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
@@ -107,8 +118,8 @@ class HttpClient:
             body += chunk
             if not accepted and len(body) >= _MESSAGE_BYTES:
                 break
-            if len(body) > _RESPONSE_BYTES:
-                return Answer("failed", message=f"the answer is over {_RESPONSE_BYTES} bytes")
+            if len(body) > ANSWER_BYTES:
+                return Answer("failed", message=f"the answer is over {ANSWER_BYTES} bytes")
             if time.monotonic() > deadline:
                 return Answer("retry", message="the answer did not arrive in time")
         if accepted:
@@ -116,6 +127,8 @@ class HttpClient:
         message = f"HTTP {code} {response.reason}: {bytes(body).decode('utf-8', 'replace')}"
         if code in _RETRYABLE:
             return Answer("retry", message=message, retry_after=_retry_after(response.headers))
+        if code == _TOO_LARGE:
+            return Answer("too_large", message=message)
         return Answer("refused" if code in _REFUSED else "failed", message=message)
 
     def _accepted(self, body: bytes, content_type: str) -> Answer:

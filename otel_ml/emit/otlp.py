@@ -1,7 +1,7 @@
-"""Samples and events in, OTLP to a receiver out: the sink of push exporters.
+"""Samples and events in, OTLP to receivers out: the sink of push exporters.
 
-Everything that belongs to a process (identity, connections, what was delivered) is made at the
-first export in it and left alone after a fork.
+Everything that belongs to a process (identity, connections, threads, what was delivered) is made at
+the first export in it and left alone after a fork.
 """
 
 from __future__ import annotations
@@ -10,66 +10,64 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from otel_ml.emit.destination import Destination
-from otel_ml.emit.envelope import logs_request, metrics_request
-from otel_ml.emit.events import encode_events
-from otel_ml.emit.lane import Lane
-from otel_ml.emit.points import INSTRUMENTS, encode_samples
+from otel_ml.emit.hand import Ticket, finish
+from otel_ml.emit.lane import Patience
+from otel_ml.emit.outlets import EventOutlet, SampleOutlet
+from otel_ml.emit.points import INSTRUMENTS
 from otel_ml.emit.resource import ResourceSource, application_resource, encode_resource
 from otel_ml.emit.sink import ExportReport
-from otel_ml.emit.temporality import Deltas
 from otel_ml.types import Event, Sample
 
 __all__ = ["OtlpSink"]
 
-_EVENTS_KEPT: Final = 1_000
 _log = logging.getLogger(__name__)
-_abandoned: list[_Process] = []
+_abandoned: Final[list[_Process]] = []
 
 
 class OtlpSink:
     """Sends metrics and events to OTLP receivers.
 
-    Both signals share the deadline of a call. Events go first, with half of it at most: they are
-    few, and a metric that did not arrive is in the next export anyway. No thread is started, since
-    none may be at exit.
+    Every signal of every destination is sent by a thread of its own, all at the same time and
+    within the time of the call; what takes longer, such as the look-up of a name, is left to that
+    thread, and the next report tells of it. Where no thread can be started, as at the exit of the
+    interpreter, they are sent one after the other, each with its share of the time.
 
     Parameters
     ----------
-    metrics, logs
-        Destination of each signal, or None where it goes nowhere.
+    *destinations
+        Where signals go; None stands for nowhere.
     resource
         Supplies the application's resource; called once per process, at the first export.
     instruments
         Kinds of instruments to send.
+    patience
+        How long to wait, and how much to send at once.
+
+    Notes
+    -----
+    At most 1,000 events, and 4 MiB of them, wait per destination; beyond it the oldest are lost and
+    counted as ``export_failed``. As many may be under way. Metrics do not wait: the next export
+    carries them again.
     """
 
     def __init__(
         self,
-        metrics: Destination | None,
-        logs: Destination | None,
-        *,
+        *destinations: Destination | None,
         resource: ResourceSource = application_resource,
         instruments: Collection[str] = INSTRUMENTS,
+        patience: Patience | None = None,
     ) -> None:
-        self._metrics = metrics
-        self._logs = logs
+        self.destinations = tuple(found for found in destinations if found is not None)
         self._resource = resource
         self._instruments = instruments
+        self._patience = patience or Patience()
         self._process: _Process | None = None
-
-    @property
-    def destinations(self) -> tuple[Destination, ...]:
-        """Where this sink sends to."""
-        return tuple(found for found in (self._metrics, self._logs) if found is not None)
 
     def export(
         self,
@@ -83,9 +81,8 @@ class OtlpSink:
         """Send the samples, the events, and the events that could not be sent before."""
         deadline = time.monotonic() + timeout
         try:
-            with suppress_instrumentation():
-                process = self._own()
-                return process.export(samples, events, start_ns, now_ns, deadline)
+            process = self._own()
+            return process.export(samples, events, start_ns, now_ns, deadline)
         except Exception:
             _log.exception("export failed; this is a defect of otel-ml")
             failed = {str(found.signal): "failure" for found in self.destinations}
@@ -98,8 +95,7 @@ class OtlpSink:
         if process is None or process.pid != os.getpid():
             return
         try:
-            with suppress_instrumentation():
-                process.close(deadline)
+            process.close(deadline)
         except Exception:
             _log.exception("shutdown failed; this is a defect of otel-ml")
 
@@ -109,7 +105,7 @@ class OtlpSink:
             if process is not None:
                 # Destroying a parent's gRPC channel in a forked child can hang.
                 _abandoned.append(process)
-            process = _Process(self._metrics, self._logs, self._resource, self._instruments)
+            process = _Process(self.destinations, self._resource, self._instruments, self._patience)
             self._process = process
         return process
 
@@ -119,27 +115,30 @@ class _Process:
 
     def __init__(
         self,
-        metrics: Destination | None,
-        logs: Destination | None,
+        destinations: Sequence[Destination],
         resource: ResourceSource,
         instruments: Collection[str],
+        patience: Patience,
     ) -> None:
         self.pid = os.getpid()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._instruments = instruments
-        identity = encode_resource(resource())
-        self._metrics: Lane[Metric] | None = None
-        self._logs: Lane[LogRecord] | None = None
-        self._deltas = Deltas() if metrics is not None and metrics.delta else None
-        self._value_length = None if logs is None else logs.value_length
-        self._kept: deque[LogRecord] = deque()
-        if metrics is not None:
-            self._metrics = Lane(
-                metrics, lambda items: metrics_request(identity, items), self._closing
-            )
-        if logs is not None:
-            self._logs = Lane(logs, lambda items: logs_request(identity, items), self._closing)
+        self._closed = False
+        with suppress_instrumentation():  # detectors may ask the network
+            identity = encode_resource(resource())
+        self._events = [
+            EventOutlet(found, identity, patience)
+            for found in destinations
+            if found.signal == "logs"
+        ]
+        self._samples = [
+            SampleOutlet(found, identity, instruments, patience)
+            for found in destinations
+            if found.signal == "metrics"
+        ]
+
+    @property
+    def _outlets(self) -> list[EventOutlet | SampleOutlet]:
+        return [*self._events, *self._samples]
 
     def export(
         self,
@@ -149,100 +148,73 @@ class _Process:
         now_ns: int,
         deadline: float,
     ) -> ExportReport:
-        dropped: dict[str, int] = {}
-        outcomes: dict[str, str] = {}
-        if self._closing.is_set():
-            _count(dropped, "closed", len(events))
-            return ExportReport(False, dropped, outcomes)
-        if self._logs is not None:
-            records, bad = encode_events(events, now_ns=now_ns, limit=self._value_length)
-            _count(dropped, "unencodable", bad)
-            self._kept.extend(records)
-        if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
-            # Another thread is exporting: it, or the next call, sends the events kept here.
-            outcomes["logs" if self._metrics is None else "metrics"] = "failure"
-            return ExportReport(False, dropped, outcomes)
-        try:
-            self._send_events(dropped, outcomes, deadline)
-            self._send_samples(samples, dropped, outcomes, start_ns, now_ns, deadline)
-        finally:
-            self._lock.release()
-        ok = not dropped and all(outcome == "success" for outcome in outcomes.values())
-        return ExportReport(ok, dropped, outcomes)
+        timeout = deadline - time.monotonic()
+        if self._closed:
+            lost = len(events) * len(self._events)
+            return ExportReport(False, {"closed": lost} if lost else {})
+        for outlet in self._events:
+            outlet.take(events, now_ns)
+        begun: list[tuple[str, Ticket[str] | None]] = []
+        if self._lock.acquire(timeout=max(timeout, 0.0)):
+            try:
+                begun = self._begin(samples, start_ns, now_ns, deadline, timeout)
+                finish([ticket for _, ticket in begun if ticket is not None], deadline)
+            finally:
+                self._lock.release()
+        else:  # Another thread is exporting: the next call sends the events kept here.
+            begun = [(outlet.signal, None) for outlet in self._outlets]
+        return self._report(begun)
 
     def close(self, deadline: float) -> None:
-        self._closing.set()
-        locked = self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0))
-        try:
-            if locked and self._logs is not None:
-                dropped: dict[str, int] = {}
-                self._send_events(dropped, {}, deadline)
-            if self._kept:
-                _log.warning("%d events were not delivered", len(self._kept))
-            for lane in (self._metrics, self._logs):
-                if lane is not None:
-                    lane.close()
-        finally:
-            if locked:
-                self._lock.release()
-
-    def _send_events(
-        self, dropped: dict[str, int], outcomes: dict[str, str], deadline: float
-    ) -> None:
-        if self._logs is None or not self._kept:
+        self._closed = True
+        if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+            _log.warning("connections are left open: another thread is exporting")
             return
-        records = [self._kept.popleft() for _ in range(len(self._kept))]
-        now = time.monotonic()
-        share = deadline if self._metrics is None else now + (deadline - now) / 2
-        delivery = self._logs.deliver(records, share)
-        outcomes["logs"] = delivery.outcome
-        _count(dropped, "rejected", delivery.rejected + len(delivery.refused))
-        self._kept.extendleft(reversed(delivery.kept))
-        excess = len(self._kept) - _EVENTS_KEPT
-        for _ in range(excess):
-            self._kept.popleft()
-        _count(dropped, "export_failed", excess)
+        try:
+            finish([outlet.close(deadline) for outlet in self._outlets], deadline)
+        finally:
+            self._lock.release()
+        lost = dict(self._report([]).dropped)
+        if kept := sum(outlet.kept for outlet in self._events):
+            lost["export_failed"] = lost.get("export_failed", 0) + kept
+        if lost:
+            _log.warning("not delivered at the end, by reason: %s", lost)
 
-    def _send_samples(
+    def _begin(
         self,
         samples: Sequence[Sample],
-        dropped: dict[str, int],
-        outcomes: dict[str, str],
         start_ns: int,
         now_ns: int,
         deadline: float,
-    ) -> None:
-        if self._metrics is None:
-            return
-        if self._deltas is not None:
-            self._deltas.begin()
-        encoded = encode_samples(
-            samples,
-            start_ns=start_ns,
-            now_ns=now_ns,
-            deltas=self._deltas,
-            instruments=self._instruments,
-        )
-        _count(dropped, "unencodable", encoded.unencodable)
-        if not encoded.metrics:
-            return
-        delivery = self._metrics.deliver(encoded.metrics, deadline)
-        outcomes["metrics"] = delivery.outcome
-        refused = sum(_points(metric) for metric in delivery.refused)
-        _count(dropped, "rejected", delivery.rejected + refused)
-        if self._deltas is not None:
-            kept = {metric.name for metric in delivery.kept}
-            self._deltas.commit({m.name for m in encoded.metrics} - kept, now_ns)
+        timeout: float,
+    ) -> list[tuple[str, Ticket[str] | None]]:
+        """Begin every signal that has something to send; None stands for one that cannot."""
+        begun: list[tuple[str, Ticket[str] | None]] = []
+        for outlet in self._outlets:
+            if outlet.busy:
+                begun.append((outlet.signal, None))
+                continue
+            ticket = (
+                outlet.begin(deadline, timeout)
+                if isinstance(outlet, EventOutlet)
+                else outlet.begin(samples, start_ns, now_ns, deadline, timeout)
+            )
+            if ticket is not None:
+                begun.append((outlet.signal, ticket))
+        return begun
 
-
-def _points(metric: Metric) -> int:
-    return (
-        len(metric.sum.data_points)
-        + len(metric.gauge.data_points)
-        + len(metric.histogram.data_points)
-    )
-
-
-def _count(dropped: dict[str, int], reason: str, number: int) -> None:
-    if number > 0:
-        dropped[reason] = dropped.get(reason, 0) + number
+    def _report(self, begun: Sequence[tuple[str, Ticket[str] | None]]) -> ExportReport:
+        dropped: dict[str, int] = {}
+        for outlet in self._outlets:
+            for reason, number in outlet.losses().items():
+                dropped[reason] = dropped.get(reason, 0) + number
+        found: dict[str, set[str]] = {}
+        for signal, ticket in begun:
+            ended = ticket is not None and ticket.done and ticket.result
+            found.setdefault(signal, set()).add(ended or "failure")
+        outcomes = {
+            signal: next(iter(every)) if len(every) == 1 else "partial"
+            for signal, every in found.items()
+        }
+        ok = not dropped and all(outcome == "success" for outcome in outcomes.values())
+        return ExportReport(ok, dropped, outcomes)

@@ -19,7 +19,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from otel_ml.emit.temporality import Deltas
+from otel_ml.emit.temporality import Deltas, Series, series_of
 from otel_ml.emit.values import Unencodable, key_values, number, text, uint64
 from otel_ml.types import Buckets, MetricDef, Sample
 
@@ -38,11 +38,15 @@ class Encoded:
     ----------
     metrics
         One message per metric, in the order of first appearance.
+    series
+        Of each metric the series of its points; None for a point that is no difference, and empty
+        where no differences were asked for.
     unencodable
         Points left out because a value has no place in OTLP.
     """
 
     metrics: tuple[Metric, ...]
+    series: tuple[tuple[Series | None, ...], ...]
     unencodable: int
 
 
@@ -74,29 +78,35 @@ def encode_samples(
         The metrics, and how many points had to be left out.
     """
     metrics: dict[str, Metric] = {}
+    series: dict[str, list[Series | None]] = {}
     unencodable = 0
     for sample in samples:
         definition = sample.metric
         if definition.instrument not in instruments:
             continue
         try:
-            point = _point(sample, start_ns, now_ns, deltas)
-            if point is None:
-                continue
             metric = metrics.get(definition.name)
             if metric is None:
                 metric = _empty(definition, deltas is not None)
-        except (Unencodable, TypeError, ValueError, OverflowError):
+            point = _point(sample, start_ns, now_ns, deltas)
+            of = None if deltas is None or point is None else series_of(sample)
+        except Exception:  # Whatever its values do: it loses this point, and is counted.
             unencodable += 1
             continue
+        if point is None:
+            continue
         metrics[definition.name] = metric
+        if deltas is not None:
+            series.setdefault(definition.name, []).append(of)
         if isinstance(point, HistogramDataPoint):
             metric.histogram.data_points.append(point)
         elif definition.instrument == "gauge":
             metric.gauge.data_points.append(point)
         else:
             metric.sum.data_points.append(point)
-    return Encoded(tuple(metrics.values()), unencodable)
+    return Encoded(
+        tuple(metrics.values()), tuple(tuple(series.get(name, ())) for name in metrics), unencodable
+    )
 
 
 def _empty(definition: MetricDef, delta: bool) -> Metric:

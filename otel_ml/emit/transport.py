@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
@@ -20,6 +20,7 @@ from otel_ml._version import __version__
 from otel_ml.emit.destination import Destination
 
 __all__ = [
+    "ANSWER_BYTES",
     "USER_AGENT",
     "Answer",
     "Client",
@@ -27,9 +28,11 @@ __all__ = [
     "Response",
     "connect",
     "credentials",
+    "preload",
     "read_response",
 ]
 
+ANSWER_BYTES: Final = 64 * 1024
 USER_AGENT = f"otel-ml/{__version__}"
 Request: TypeAlias = ExportMetricsServiceRequest | ExportLogsServiceRequest
 Response: TypeAlias = ExportMetricsServiceResponse | ExportLogsServiceResponse
@@ -43,8 +46,9 @@ class Answer:
     ----------
     status
         ``accepted`` (wholly or in part), ``refused`` (what was sent is at fault, and sending it
-        again cannot help), ``retry`` (may work soon) or ``failed`` (will not work until something
-        is changed).
+        again cannot help), ``too_large`` (so is its size), ``declined`` (the receiver has no room
+        and does not want it again), ``retry`` (may work soon) or ``failed`` (will not work until
+        something is changed).
     rejected
         Points or records that an accepted request lost.
     message
@@ -53,14 +57,17 @@ class Answer:
         Seconds the receiver asked to wait, or None.
     """
 
-    status: Literal["accepted", "refused", "retry", "failed"]
+    status: Literal["accepted", "refused", "too_large", "declined", "retry", "failed"]
     rejected: int = 0
     message: str = ""
     retry_after: float | None = None
 
 
 class Client(Protocol):
-    """A connection to one destination, used by one thread at a time in one process."""
+    """A connection to one destination, used by one thread at a time in one process.
+
+    No answer is read beyond `ANSWER_BYTES`: a receiver cannot fill this process with it.
+    """
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send a request and wait for the answer, `timeout` seconds at most."""
@@ -69,6 +76,18 @@ class Client(Protocol):
     def close(self) -> None:
         """Close the connection."""
         ...
+
+
+def preload(destination: Destination) -> None:
+    """Import what `connect` and its client will need, so that no other thread has to.
+
+    A module that another thread is half-way through importing at a fork stays so in the child.
+    """
+    "localhost".encode("idna")
+    if destination.protocol == "grpc":
+        import otel_ml.emit.grpc_client
+    else:
+        import otel_ml.emit.http_client  # noqa: F401
 
 
 def connect(destination: Destination) -> Client:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -36,44 +36,62 @@ def text(value: object) -> str:
 
 def number(value: object) -> int | float:
     """Return a finite number: an int within int64, or a float; booleans become 0 and 1."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, int):
-        if _INT64_MIN <= value <= _INT64_MAX:
-            return int(value)
-        raise Unencodable("an integer outside int64")
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return float(value)
+    exact = _exact(value)
+    if type(exact) is float:
+        if math.isfinite(exact):
+            return exact
         raise Unencodable("not a finite number")
+    if type(exact) is int or type(exact) is bool:
+        if _INT64_MIN <= exact <= _INT64_MAX:
+            return int(exact)
+        raise Unencodable("an integer outside int64")
     raise Unencodable(f"not a number: {type(value).__name__}")
 
 
 def uint64(value: object) -> int:
     """Return a count or a time: an exact non-negative integer of at most 64 bits."""
-    if isinstance(value, np.integer):
-        value = value.item()
-    if isinstance(value, int) and 0 <= value <= _UINT64_MAX:
-        return int(value)
+    exact = _exact(value)
+    if (type(exact) is int or type(exact) is bool) and 0 <= exact <= _UINT64_MAX:
+        return int(exact)
     raise Unencodable(f"not a count: {type(value).__name__}")
 
 
 def plain(value: object) -> str | bool | int | float:
     """Return an attribute value as an exact str, bool, int (within int64) or float."""
-    if isinstance(value, np.generic) and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, int):
-        return int(number(value))
+    exact = _exact(value)
+    if type(exact) is str:
+        return text(exact)
+    if type(exact) is int:
+        return number(exact)
+    if type(exact) is bool or type(exact) is float:
+        return exact
     raise Unencodable(f"not an attribute value: {type(value).__name__}")
 
 
-def any_value(value: object, limit: int | None = None) -> AnyValue:
+def _exact(value: object) -> object:
+    """Return a value of an exact built-in type, or what it is where it stands for none.
+
+    Only methods of the built-in types are called: a subclass may override its own.
+    """
+    if isinstance(value, np.generic):
+        if isinstance(value, np.bool_):
+            return bool(value)
+        if isinstance(value, np.integer):
+            return int(value)
+        if isinstance(value, np.floating):
+            return float(value)  # also of a long double, which has no item() of its own
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return value
+
+
+def any_value(value: Any, limit: int | None = None) -> AnyValue:
     """Encode an attribute value; lists and tuples of plain values become arrays.
 
     Parameters
@@ -83,7 +101,7 @@ def any_value(value: object, limit: int | None = None) -> AnyValue:
     limit
         Longest string that is kept whole, in characters; None keeps all.
     """
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+    if type(value) in (list, tuple):
         return AnyValue(array_value=ArrayValue(values=[_scalar(item, limit) for item in value]))
     return _scalar(value, limit)
 

@@ -36,7 +36,7 @@ def test_headers_and_compression_are_sent(make: Any, scripted: Any) -> None:
         )
         make.send(sink, make.counter(7), events=[make.event()])
         sink.shutdown(1)
-        logs, metrics = scripted.requests[-2:]
+        logs, metrics = sorted(scripted.requests[-2:])
         assert (logs[0], metrics[0]) == ("/v1/logs", "/v1/metrics")
         assert (logs[1]["x-team"], metrics[1]["x-team"], metrics[1]["x-other"]) == (
             "logs",
@@ -90,9 +90,9 @@ def test_what_may_pass_is_sent_again(make: Any, scripted: Any, status: int) -> N
 def test_a_long_retry_after_is_not_waited_for(make: Any, scripted: Any, retry_after: str) -> None:
     scripted.replies = [scripted.reply(status=503, headers={"retry-after": retry_after})]
     sink = sink_to(scripted.endpoint)
-    assert make.send(sink, make.counter(1)).outcomes == {"metrics": "failure"}
-    assert len(scripted.requests) == 1
-    assert make.send(sink, make.counter(2)).ok
+    for value in (1, 2):
+        assert make.send(sink, make.counter(value)).outcomes == {"metrics": "failure"}
+        assert len(scripted.requests) == 1, "the receiver asked not to be asked again"
     sink.shutdown(1)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.emit.points import encode_samples
-from otel_ml.emit.temporality import Deltas
+from otel_ml.emit.points import Encoded, encode_samples
+from otel_ml.emit.temporality import Deltas, Series
 from otel_ml.types import Buckets, MetricDef, Sample
 
 COUNTER = MetricDef("ml.c", "counter", "{row}", "", (), ())
@@ -18,6 +19,12 @@ STEP = st.tuples(
     st.lists(st.integers(0, 5), min_size=3, max_size=3),
     st.sampled_from(["delivered", "lost", "counter only"]),
 )
+
+
+def series_in(encoded: Encoded, names: Container[str]) -> set[Series]:
+    """Return the series of the metrics with these names."""
+    found = zip(encoded.metrics, encoded.series, strict=True)
+    return {one for metric, series in found if metric.name in names for one in series if one}
 
 
 @given(st.lists(STEP, max_size=12))
@@ -46,15 +53,17 @@ def test_what_arrives_adds_up_to_what_was_last_delivered(steps: list[Any]) -> No
             for number in metric.sum.data_points:
                 key = number.attributes[0].value.string_value
                 arrived[key] = arrived.get(key, 0) + number.as_int
-                assert ends.get("ml.c", start) <= number.start_time_unix_nano < now
+                assert ends.get(key, start) == number.start_time_unix_nano < now
+                ends[key] = now
             for point in metric.histogram.data_points:
                 arrived_buckets = [
                     a + b for a, b in zip(arrived_buckets, point.bucket_counts, strict=True)
                 ]
                 arrived_sum += point.sum
                 assert point.count == sum(point.bucket_counts)
-            ends[metric.name] = now
-        deltas.commit(names, now)
+                assert ends.get("ml.h", start) == point.start_time_unix_nano < now
+                ends["ml.h"] = now
+        deltas.commit(series_in(encoded, names), now)
         assert [arrived.get(s, 0) for s in "xy"] == counters
         if fate == "delivered":
             assert arrived_buckets == buckets
@@ -63,9 +72,9 @@ def test_what_arrives_adds_up_to_what_was_last_delivered(steps: list[Any]) -> No
 
 def _delta(deltas: Deltas, sample: Sample, now: int) -> Any:
     deltas.begin()
-    metrics = encode_samples([sample], start_ns=1, now_ns=now, deltas=deltas).metrics
-    deltas.commit({metric.name for metric in metrics}, now)
-    return metrics
+    encoded = encode_samples([sample], start_ns=1, now_ns=now, deltas=deltas)
+    deltas.commit(series_in(encoded, {sample.metric.name}), now)
+    return encoded.metrics
 
 
 def test_no_change_sends_no_point_and_gauges_are_untouched() -> None:
