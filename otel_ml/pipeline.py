@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import os
 import threading
@@ -10,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from otel_ml import ending
 from otel_ml.buffer import Pipeline
 from otel_ml.snapshot import by_value, call_rows
 from otel_ml.types import Captured, ModelKey
@@ -39,8 +39,20 @@ def current() -> Pipeline:
     with _renewing:
         if _current is None or _current.pid != os.getpid():
             _current = Pipeline()
-            atexit.register(_current.shutdown)
+            ending.at_exit(_current.shutdown)
+            if _current.settings.capture.flush_on_sigterm:
+                flush_on_signals()
         return _current
+
+
+def flush_on_signals() -> bool:
+    """Have SIGTERM and SIGHUP flush before they do what they do; see `ending.on_signals`."""
+    return ending.on_signals(_end)
+
+
+def _end(timeout: float) -> bool:
+    pipeline = _current
+    return pipeline is None or pipeline.shutdown(timeout)
 
 
 def replace(pipeline: Pipeline | None) -> Pipeline | None:

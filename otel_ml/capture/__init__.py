@@ -6,6 +6,8 @@ Importing this package imports no numpy, no engine and no monitored library.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from otel_ml.capture._base import UMBRELLA, Instrumentor
@@ -43,9 +45,14 @@ class MLInstrumentor(Instrumentor):
             configure(options)
         for instrumentor in _members():
             instrumentor.instrument()
+        if options or _configured(os.environ):
+            _flush_on_signals()
 
     def deactivate(self) -> None:
         """Turn the others off."""
+        from otel_ml.ending import release_signals
+
+        release_signals()
         for instrumentor in _members():
             instrumentor.uninstrument()
 
@@ -55,3 +62,22 @@ def _members() -> tuple[Instrumentor, ...]:
     from otel_ml.capture.starlette import StarletteInstrumentor
 
     return SklearnInstrumentor(), StarletteInstrumentor()
+
+
+def _configured(environ: Mapping[str, str]) -> bool:
+    """Say whether anything may be configured, without reading it."""
+    from otel_ml.config.environment import OTEL_ML_CONFIG_FILE, OTEL_ML_FLUSH_ON_SIGTERM
+
+    asked = {OTEL_ML_CONFIG_FILE, OTEL_ML_FLUSH_ON_SIGTERM} & set(environ)
+    return bool(asked) or os.path.exists("otel-ml.yaml")
+
+
+def _flush_on_signals() -> None:
+    """Take SIGTERM where the configuration says so: later there may be no main thread to do it."""
+    from otel_ml.config import active
+
+    settings = active()
+    if settings.enabled and settings.capture.flush_on_sigterm:
+        from otel_ml.pipeline import flush_on_signals
+
+        flush_on_signals()

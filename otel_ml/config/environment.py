@@ -42,6 +42,9 @@ OTEL_ML_CLIENT_HEADERS = "OTEL_ML_CLIENT_HEADERS"
 OTEL_ML_RESPONSE_HEADER = "OTEL_ML_RESPONSE_HEADER"
 """Response header that tells the caller the prediction id."""
 
+OTEL_ML_FLUSH_ON_SIGTERM = "OTEL_ML_FLUSH_ON_SIGTERM"
+"""``true`` exports what is left before SIGTERM or SIGHUP ends the process."""
+
 OTEL_ML_MIN_EFFECT = "OTEL_ML_MIN_EFFECT"
 """Total variation distance below which input drift never alarms."""
 

@@ -93,6 +93,14 @@ class CaptureSettings:
             maximum=10_000_000,
         ),
     )
+    flush_on_sigterm: bool = field(
+        default=False,
+        metadata=option(
+            "Export what is left before SIGTERM or SIGHUP ends the process, within three seconds; "
+            "for scripts and pools, since servers end in order. Handlers there are run as before.",
+            env="OTEL_ML_FLUSH_ON_SIGTERM",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

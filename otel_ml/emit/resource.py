@@ -36,6 +36,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _instances: dict[int, str] = {}
 
+# a process number may come again: an ancestor's, or the 1 of a container made by a fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_instances.clear)
+
 ResourceSource: TypeAlias = Callable[[], Resource]
 
 

@@ -1,0 +1,149 @@
+"""The end of a process in, one last flush before it out: normal exit, a pool's child, SIGTERM.
+
+Nothing is registered before somebody asks for it, and a signal only where the configuration does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import signal
+import sys
+import threading
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, TypeAlias
+
+__all__ = ["FLUSH_SECONDS", "at_exit", "on_signals", "release_signals"]
+
+_log = logging.getLogger("otel_ml")
+
+FLUSH_SECONDS: Final = 3.0
+"""How long the end of a process may wait for the last export."""
+
+_MARGIN: Final = 0.25  # seconds more for a flush that is about to give up by itself
+_LAST: Final = -100  # after the finalizers of others, which may still predict
+_ENDING: Final = ("SIGTERM", "SIGHUP")
+
+Flush: TypeAlias = Callable[[float], object]
+
+
+def at_exit(flush: Flush) -> None:
+    """Run a flush when this process ends normally.
+
+    Parameters
+    ----------
+    flush
+        Takes the seconds it may last. It must do nothing in a forked child.
+
+    Notes
+    -----
+    Children of `multiprocessing`, and of Celery's fork of it, end without `atexit`; they run
+    finalizers of their own, before which they forget those of their parent.
+    """
+    atexit.register(flush, FLUSH_SECONDS)
+    for library in ("multiprocessing", "billiard"):
+        process: Any = sys.modules.get(f"{library}.process")
+        util: Any = sys.modules.get(f"{library}.util")
+        if process is None or util is None:
+            continue
+        if process.current_process()._parent_pid is not None:
+            util.Finalize(None, flush, args=(FLUSH_SECONDS,), exitpriority=_LAST)
+
+
+def on_signals(flush: Flush) -> bool:
+    """Run a flush before SIGTERM or SIGHUP ends this process, or does what it did before.
+
+    Parameters
+    ----------
+    flush
+        Takes the seconds it may last. It must do nothing in a forked child.
+
+    Returns
+    -------
+    bool
+        Whether a flush will come before SIGTERM.
+
+    Notes
+    -----
+    A signal that is ignored stays ignored, and one that is handled by C code is left alone.
+    Handlers are Python's: they run in the main thread between two of its instructions, so only
+    there can one be installed, and a main thread inside a long call of C code delays it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        before = None if number is None else signal.getsignal(number)
+        if number is None or isinstance(before, _OnSignal) or before in (None, signal.SIG_IGN):
+            continue
+        try:
+            signal.signal(number, _OnSignal(before, flush))
+        except ValueError:
+            return False  # an interpreter that is embedded keeps its signals for itself
+    return isinstance(signal.getsignal(signal.SIGTERM), _OnSignal)
+
+
+def release_signals() -> None:
+    """Give the signals back to who had them; those somebody else has taken since stay theirs."""
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        handler = None if number is None else signal.getsignal(number)
+        if number is None or not isinstance(handler, _OnSignal):
+            continue
+        handler.flush = None  # in another thread this is all that can be done
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler.before)
+
+
+class _OnSignal:
+    """Handler of one signal.
+
+    Notes
+    -----
+    It may interrupt the main thread anywhere, while that holds any lock: of the pipeline, of
+    logging, of `threading` itself. So it takes none. The flush runs in a thread that is started
+    without `threading`, and is waited for no longer than its time; if it needs what the main
+    thread holds, that time is lost and nothing else.
+    """
+
+    def __init__(self, before: Any, flush: Flush) -> None:
+        self.before = before
+        self.flush: Flush | None = flush
+        self._flushing = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._flushing:
+            return  # the same signal again: the first one is about to do what it does
+        if self.flush is not None:
+            self._flushing = True
+            try:
+                _in_time(self.flush)
+            finally:
+                self._flushing = False
+        if callable(self.before):
+            self.before(number, frame)
+            return
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        signal.signal(number, self)  # the first process of a container is not ended by it
+
+
+def _in_time(flush: Flush) -> None:
+    done = allocate_lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            flush(FLUSH_SECONDS)
+        except Exception:
+            _log.warning("the flush before the end of the process failed", exc_info=True)
+        finally:
+            done.release()
+
+    try:
+        start_new_thread(run, ())
+    except RuntimeError:
+        return  # no thread can be had
+    done.acquire(timeout=FLUSH_SECONDS + _MARGIN)
