@@ -35,7 +35,7 @@ _KNOWN: Final = tuple(
             "endpoint, and OTEL_EXPORTER_OTLP_INSECURE, with the receiver",
         ),
         (
-            r"http1\.x server|badstatusline|not otlp|wire.format|http2|preface",
+            r"http1\.x server|badstatusline|not otlp|wire.format|settings frame|http/2",
             "the port may speak another protocol: OTLP over HTTP is usually at 4318, over gRPC at "
             "4317; compare OTEL_EXPORTER_OTLP_PROTOCOL",
         ),

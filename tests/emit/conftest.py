@@ -149,7 +149,10 @@ def scripted_server(context: ssl.SSLContext | None = None) -> Iterator[Scripted]
 
 
 class GrpcReceiver:
-    """A gRPC server with the OTLP services; it answers as told, then accepts."""
+    """A gRPC server with the OTLP services; it answers as told, then accepts.
+
+    A reply is a response, a status, or a callable that is given request and context.
+    """
 
     def __init__(self) -> None:
         self.metrics: list[Any] = []
@@ -159,8 +162,10 @@ class GrpcReceiver:
         self.port = 0
         self._server: grpc.Server | None = None
 
-    def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
-        server = grpc.server(ThreadPoolExecutor(2))
+    def start(
+        self, credentials: grpc.ServerCredentials | None = None, options: Any = None
+    ) -> None:
+        server = grpc.server(ThreadPoolExecutor(2), options=options)
         outer = self
 
         def take(into: list[Any], request: Any, context: Any, default: Any) -> Any:
@@ -169,7 +174,7 @@ class GrpcReceiver:
             reply = outer.replies.pop(0) if outer.replies else default
             if isinstance(reply, grpc.StatusCode):
                 context.abort(reply, "as told")
-            return reply
+            return reply(request, context) if callable(reply) else reply
 
         class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
             def Export(self, request: Any, context: Any) -> Any:
