@@ -1,7 +1,12 @@
-"""A column of any kind in, numbers or category keys out: what cells are looked up by."""
+"""A column of any kind in, numbers or category keys out: what cells are looked up by.
+
+The values may be objects of the application. Whatever their code raises is a defect of that one
+value: it must not lose the batch.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +17,8 @@ from otel_ml.types import FloatArray
 __all__ = ["MOST_CHARS", "category_key", "category_keys", "numeric_values"]
 
 MOST_CHARS: Final = 200  # of a category that are kept
+_ABSENT: Final = frozenset({"", "none", "null", "na", "<na>", "nat"})
+_NO_NUMBER: Final = (complex, np.complexfloating, np.ndarray)  # `float` would warn, or take a part
 
 
 def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -39,27 +46,59 @@ def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]
         return np.where(np.isnat(values), np.nan, seconds), np.zeros(len(column), dtype=bool)
     values = np.full(len(column), np.nan)
     text = np.zeros(len(column), dtype=bool)
-    for i, item in enumerate(column.tolist()):
+    items = column.tolist()
+    odd = any(issubclass(kind, _NO_NUMBER) for kind in set(map(type, items)))
+    for i, item in enumerate(items):
         if item is None:
+            continue
+        if odd and isinstance(item, _NO_NUMBER):
+            text[i] = True
             continue
         try:
             values[i] = float(item)
-        except OverflowError:  # an int too large for a float
-            values[i] = np.inf if item > 0 else -np.inf
-        except (TypeError, ValueError):
-            text[i] = str(item).strip().lower() not in {"", "none", "null", "na", "<na>", "nat"}
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            values[i], text[i] = _no_float(item, error)
     return values, text
 
 
+def _no_float(item: Any, error: BaseException) -> tuple[float, bool]:
+    """Return what counts for a value that `float` refused, and whether it is no number at all."""
+    try:
+        if isinstance(error, OverflowError):  # an int too large for a float
+            return (math.inf if item > 0 else -math.inf), False
+        return math.nan, str(item).strip().lower() not in _ABSENT
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return math.nan, True
+
+
 def category_key(item: object) -> str | None:
-    """Return the text under which a categorical value is counted, None where it is missing."""
+    """Return the text under which a categorical value is counted, None where it is missing.
+
+    An object that cannot say what it is goes by the name of its type.
+    """
     if item is None:
         return None
+    if type(item) is str:
+        return item[:MOST_CHARS]
+    try:
+        return _key(item)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return type(item).__name__[:MOST_CHARS]
+
+
+def _key(item: Any) -> str | None:
     if isinstance(item, str):
         return item[:MOST_CHARS]
     if isinstance(item, (bool, np.bool_)):
         return str(bool(item))
-    if isinstance(item, (int, np.integer)):
+    # to numpy a duration is an integer, but one that may be missing
+    if isinstance(item, (int, np.integer)) and np.timedelta64 not in type(item).__mro__:
         try:
             return str(int(item))[:MOST_CHARS]
         except ValueError:  # longer than Python writes in decimal
@@ -69,11 +108,8 @@ def category_key(item: object) -> str | None:
         if number != number:
             return None
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    try:
-        text = str(item)[:MOST_CHARS]
-    except Exception:  # code of the application: one odd value must not lose the batch
-        return type(item).__name__
-    return None if text in {"<NA>", "NaT", "nan", "None"} else text
+    text = str(item)[:MOST_CHARS]
+    return None if text in {"<NA>", "NaT", "nan", "NaN", "sNaN", "None"} else text
 
 
 def category_keys(column: NDArray[Any]) -> NDArray[Any]:
