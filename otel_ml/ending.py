@@ -10,12 +10,14 @@ import logging
 import signal
 import sys
 import threading
-from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable
+from _thread import allocate_lock, get_ident, start_new_thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-__all__ = ["FLUSH_SECONDS", "at_exit", "on_signals", "release_signals"]
+__all__ = ["FLUSH_SECONDS", "at_exit", "on_signals", "release_signals", "undisturbed"]
 
 _log = logging.getLogger("otel_ml")
 
@@ -42,14 +44,15 @@ def at_exit(flush: Flush) -> None:
     Children of `multiprocessing`, and of Celery's fork of it, end without `atexit`; they run
     finalizers of their own, before which they forget those of their parent.
     """
-    atexit.register(flush, FLUSH_SECONDS)
+    last = partial(_last, flush)
+    atexit.register(last)
     for library in ("multiprocessing", "billiard"):
         process: Any = sys.modules.get(f"{library}.process")
         util: Any = sys.modules.get(f"{library}.util")
         if process is None or util is None:
             continue
         if process.current_process()._parent_pid is not None:
-            util.Finalize(None, flush, args=(FLUSH_SECONDS,), exitpriority=_LAST)
+            util.Finalize(None, last, exitpriority=_LAST)
 
 
 def on_signals(flush: Flush) -> bool:
@@ -97,6 +100,43 @@ def release_signals() -> None:
             signal.signal(number, handler.before)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a flush that the main thread makes come to its end before SIGTERM makes another one.
+
+    Notes
+    -----
+    Such as the one at exit, when a pool tells its processes to end and then ends them. The signal
+    does what it does right after.
+    """
+    if get_ident() != threading.main_thread().ident:
+        yield
+        return
+    _held.depth += 1
+    try:
+        yield
+    finally:
+        _held.depth -= 1
+        while not _held.depth and _held.numbers:
+            signal.raise_signal(_held.numbers.pop(0))
+
+
+class _Held:
+    """Signals that wait for the main thread; only that thread comes here."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.numbers: list[int] = []
+
+
+_held = _Held()
+
+
+def _last(flush: Flush) -> None:
+    with undisturbed():
+        flush(FLUSH_SECONDS)
+
+
 class _OnSignal:
     """Handler of one signal.
 
@@ -116,6 +156,10 @@ class _OnSignal:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._flushing:
             return  # the same signal again: the first one is about to do what it does
+        if _held.depth and self.flush is not None:
+            if number not in _held.numbers:
+                _held.numbers.append(number)
+            return
         if self.flush is not None:
             self._flushing = True
             try:

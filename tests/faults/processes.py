@@ -33,6 +33,7 @@ def alone(
     timeout: float = 60.0,
     environ: Mapping[str, str] | None = None,
     send: Sequence[signal.Signals] = (),
+    module: bool = False,
 ) -> Finished:
     """Run a script in a process of its own; one that hangs is killed with its children, and fails.
 
@@ -46,11 +47,13 @@ def alone(
         Variables beside those of this process that are not of OpenTelemetry.
     send
         Signals to send, one after the other, once it has written a first line.
+    module
+        The script is the name of a module, which its children can import.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     path = [str(ROOT), *(p for p in sys.path if p)]
     process = subprocess.Popen(
-        [sys.executable, "-c", script, *args],
+        [sys.executable, "-m" if module else "-c", script, *args],
         env={**inherited, "PYTHONPATH": os.pathsep.join(path), **(environ or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
