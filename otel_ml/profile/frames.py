@@ -23,7 +23,7 @@ from otel_ml.profile.columns import (
     one_column,
     row_columns,
 )
-from otel_ml.profile.values import category_key
+from otel_ml.profile.values import category_key, plain
 
 __all__ = ["Columns", "TableFile", "read_table", "to_columns"]
 
@@ -79,7 +79,8 @@ def to_columns(
             f"{where}: column {a!r} has {na} rows, column {b!r} has {nb}",
             remedy="give columns of equal length",
         )
-    kept = {name: column for name, column in data.items() if name not in set(ignore)}
+    left_out = set(ignore)
+    kept = {name: plain(column) for name, column in data.items() if name not in left_out}
     return Columns(next(iter(lengths.values()), 0), kept, where)
 
 

@@ -7,6 +7,9 @@ value: it must not lose the batch.
 from __future__ import annotations
 
 import math
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +17,61 @@ from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray
 
-__all__ = ["MOST_CHARS", "category_key", "category_keys", "numeric_values"]
+__all__ = ["MOST_CHARS", "category_key", "category_keys", "numeric_values", "plain"]
 
 MOST_CHARS: Final = 200  # of a category that are kept
 _ABSENT: Final = frozenset({"", "none", "null", "na", "<na>", "nat"})
 _NO_NUMBER: Final = (complex, np.complexfloating, np.ndarray)  # `float` would warn, or take a part
+
+
+_NUMBERS: Final = (
+    *(np.float16, np.float32, np.float64, np.longdouble, np.int8, np.int16, np.int32, np.int64),
+    *(np.uint8, np.uint16, np.uint32, np.uint64, np.longlong, np.ulonglong, np.bool_),
+)
+_PLAIN: Final = frozenset(
+    (type(None), bool, int, float, str, bytes, Decimal, Fraction, date, datetime, time, timedelta)
+) | frozenset(_NUMBERS)
+
+
+def plain(column: NDArray[Any]) -> NDArray[Any]:
+    """Return a column in which nothing is left whose code is the application's.
+
+    Parameters
+    ----------
+    column
+        Shape ``(n,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        The column itself where it holds numbers, text and the like, of exactly those types; else a
+        copy in which any other object is the number or the text that it says it is.
+    """
+    if column.dtype != object:
+        return column
+    items = column.tolist()
+    if set(map(type, items)) <= _PLAIN:
+        return column
+    out = column.copy()
+    for i, item in enumerate(items):
+        if type(item) not in _PLAIN:
+            out[i] = _said(item)
+    return out
+
+
+def _said(item: Any) -> Any:
+    try:
+        if isinstance(item, str):
+            return str.__str__(item)
+        if isinstance(item, int):
+            return int(item)
+        if hasattr(type(item), "__float__") and not isinstance(item, _NO_NUMBER):
+            return float(item)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return category_key(item)
+    return category_key(item)
 
 
 def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:

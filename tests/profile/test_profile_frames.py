@@ -138,7 +138,7 @@ def test_odd_columns_do_not_stop_the_others() -> None:
     )
     assert columns.n == 2
     assert columns.data["huge"].tolist() == [np.inf, 1.0]
-    assert columns.data["nested"].tolist() == [[1, 2], [3, 4]]
+    assert columns.data["nested"].tolist() == ["[1, 2]", "[3, 4]"]
     assert columns.data["mixed"].tolist() == ["3", 3]
     assert Reference.build(columns, model_name="m").rows("fine") == 2
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.profile.values import MOST_CHARS, category_key, category_keys, numeric_values
+from otel_ml.profile.values import MOST_CHARS, category_key, category_keys, numeric_values, plain
 
 
 def column(*values: Any) -> Any:
@@ -119,3 +119,45 @@ def test_every_type_of_number(dtype: str) -> None:
     assert not text.any()
     keys = category_keys(np.array([0, 1, 1], dtype=dtype))
     assert keys.tolist() == (["False", "True", "True"] if dtype == "?" else ["0", "1", "1"])
+
+
+class Text(str):
+    """Text that counts how often it is asked."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise RuntimeError
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+
+class Number:
+    """A number of a library of its own."""
+
+    def __float__(self) -> float:
+        return 2.5
+
+
+@pytest.mark.fault("A2")
+def test_no_code_of_the_application_is_left_in_a_column() -> None:
+    mixed = column(1, "a", Text("b"), Number(), Refusing(SystemExit), {}, None, Decimal("0.1"))
+    found = plain(mixed).tolist()
+    assert found == [1, "a", "b", 2.5, "Refusing", "{}", None, Decimal("0.1")]
+    assert type(found[2]) is str
+    assert type(mixed[2]) is Text, "the application's own array stays as it is"
+
+
+def test_a_column_without_odd_objects_is_taken_as_it_is() -> None:
+    for given_ in (column(1, "a", None, 2.5, True), np.array([1.0]), np.array(["a"])):
+        assert plain(given_) is given_
+
+
+@pytest.mark.fault("A2", "B8")
+@given(st.lists(st.none() | st.booleans() | st.floats() | st.text() | st.complex_numbers()))
+def test_what_is_counted_is_what_was_there(values: list[Any]) -> None:
+    given_ = column(*values)
+    made = plain(given_)
+    for look in (lambda c: numeric_values(c)[0].tobytes(), lambda c: category_keys(c).tolist()):
+        assert look(made) == look(given_)
