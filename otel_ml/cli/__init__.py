@@ -13,7 +13,7 @@ from otel_ml.errors import OtelMlError
 
 __all__ = ["build_parser", "main"]
 
-_VERBS: Final = ("demo", "init", "backtest", "label", "incident", "doctor")
+_VERBS: Final = ("demo", "init", "backtest", "label", "incident", "doctor", "selftest")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -68,7 +68,7 @@ class App:
         else:
             scores = 1 / (1 + np.exp(-(data @ self._weights)))
             self._tell(len(data), model=MODEL, features=data, scores=scores)
-        answer = scores.tolist()
+        answer: list[float] = scores.tolist()
         data[:] = np.nan  # an application may use its buffers again at once
         scores[:] = np.nan
         return answer

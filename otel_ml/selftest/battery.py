@@ -6,7 +6,7 @@ import http.client
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from otel_ml.errors import ConfigError
 from otel_ml.selftest import endings as _endings
 from otel_ml.selftest.bench import Bench
+from otel_ml.selftest.endpoint import ENDPOINT, Content, endpoint_row
 from otel_ml.selftest.faults import FAULTS, Fault
 from otel_ml.selftest.process import SelftestError, kill_all
 from otel_ml.selftest.trial import Trial
@@ -42,26 +43,48 @@ class Outcome:
     seconds: float
 
 
-def chosen(only: Sequence[str], quick: bool) -> list[Fault]:
+def chosen(
+    only: Sequence[str] = (), *, quick: bool = False, endpoint: Content | None = None
+) -> list[Fault]:
     """Return the faults asked for, in the order of the table.
+
+    Parameters
+    ----------
+    only
+        Their names; all that there are, or all quick ones, if empty.
+    quick
+        Whether to leave out what takes long.
+    endpoint
+        What to send to the user's own receiver; None where that is not asked for.
 
     Raises
     ------
     ConfigError
         A name is not in the table.
     """
-    unknown = sorted(set(only) - set(FAULTS))
+    unknown = sorted(set(only) - {*FAULTS, ENDPOINT})
     if unknown:
         raise ConfigError(
             f"no fault is called {', '.join(map(repr, unknown))}",
-            remedy=f"choose among: {', '.join(FAULTS)}",
+            remedy=f"choose among: {', '.join((*FAULTS, ENDPOINT))}",
         )
-    if only:
-        return [fault for fault in FAULTS.values() if fault.id in only]
-    return [fault for fault in FAULTS.values() if fault.quick or not quick]
+    faults = [
+        fault
+        for fault in FAULTS.values()
+        if (fault.id in only if only else fault.quick or not quick)
+    ]
+    if endpoint is not None or ENDPOINT in only:
+        faults.append(endpoint_row(endpoint or "empty"))
+    return faults
 
 
-def run(faults: Sequence[Fault], *, quick: bool, keep: Path | None = None) -> Iterator[Outcome]:
+def run(
+    faults: Sequence[Fault],
+    *,
+    quick: bool,
+    keep: Path | None = None,
+    begin: Callable[[Fault], None] = lambda _: None,
+) -> Iterator[Outcome]:
     """Let the faults loose one after another.
 
     Parameters
@@ -72,12 +95,15 @@ def run(faults: Sequence[Fault], *, quick: bool, keep: Path | None = None) -> It
         Whether to spend little time on each.
     keep
         Folder for logs and output of the applications; a temporary one, removed, if None.
+    begin
+        Called with each fault before it is let loose.
     """
     with ExitStack() as stack:
         stack.callback(kill_all)
         folder = stack.enter_context(_folder(keep))
         bench = stack.enter_context(Bench(folder, quick))
         for fault in faults:
+            begin(fault)
             began = time.monotonic()
             trial = Trial()
             missing = fault.needs()

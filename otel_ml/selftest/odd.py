@@ -68,7 +68,7 @@ def _cycle() -> list[Any]:
     return rows
 
 
-def _features(value: Any) -> Mapping[str, Any]:
+def _features(value: Any) -> dict[str, Any]:
     return {"features": {"x": [value, 1.0]}, "scores": [0.25, 0.75]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import json
@@ -226,3 +227,6 @@ def kill_all() -> None:
         left = tuple(_alive)
     for application in left:
         application.kill()
+
+
+atexit.register(kill_all)  # whatever way out was taken

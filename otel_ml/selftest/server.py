@@ -105,7 +105,6 @@ class _LogFile(logging.Handler):
         line = {
             "at": time.time(),
             "level": record.levelname,
-            "template": record.msg if isinstance(record.msg, str) else type(record.msg).__name__,
             "text": record.getMessage(),
         }
         self._file.write(json.dumps(line) + "\n")

@@ -17,6 +17,7 @@ Verdict: TypeAlias = Literal["PASS", "FAIL", "SKIP"]
 
 GROWTH: Final = 64 << 20  # bytes the process may grow by
 CALL_LIMIT: Final = 1.0  # seconds; a guard against a call that blocks, not a measure of its cost
+WARNINGS: Final = 20  # during one fault, whatever they say
 REPEATS: Final = 3  # of one message during a fault: its start, its end, and one between
 _REMEDY: Final = re.compile(
     r"remedy|OTEL_[A-Z]|usually at|\b(check|set|raise|lower|start|install|correct|report|give)\b"
@@ -172,10 +173,12 @@ class Trial:
         """
         warned = warnings_in(records)
         self.messages = [f"{r['level']} {r['text']}" for r in records][:20]
-        often = Counter(r["template"] for r in warned)
+        often = Counter(re.sub(r"\d+", "#", r["text"]) for r in warned)
         if often and max(often.values()) > REPEATS:
-            template, n = often.most_common(1)[0]
-            self.check("message", False, f"{template!r} was logged {n} times")
+            text, n = often.most_common(1)[0]
+            self.check("message", False, f"logged {n} times: {text}")
+        elif len(warned) > WARNINGS:
+            self.check("message", False, f"{len(warned)} warnings during one fault")
         elif pattern is not None:
             fitting = [r["text"] for r in warned if re.search(pattern, r["text"], re.IGNORECASE)]
             useful = [text for text in fitting if _REMEDY.search(text)]
