@@ -85,12 +85,13 @@ class Fuzzer:
 
     seed: int
     pause: Callable[[], object] = field(default=lambda: None)
-    every: int = 500
+    every: int = 200
     calls: Counter[str] = field(default_factory=Counter)
     plain: int = 0
     unserved: int = 0
 
     def __post_init__(self) -> None:
+        odd.warm()
         self.rng = Random(self.seed)
         rows = np.random.default_rng(self.seed).normal(size=(20, 3))
         self.real = LogisticRegression().fit(rows, rows[:, 0] > 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -18,7 +19,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 
-__all__ = ["KINDS", "NUMBERS", "TEXTS", "Hostile", "Tensor", "hostile", "value"]
+__all__ = ["KINDS", "NUMBERS", "TEXTS", "Hostile", "Tensor", "hostile", "value", "warm"]
 
 HUGE: Final = 10**400
 NUMBERS: Final = (
@@ -332,6 +333,15 @@ def _tables() -> tuple[Any, ...]:
         sparse.csr_matrix(np.eye(3)),
         sparse.coo_array(np.eye(2)),
     )
+
+
+@cache
+def warm() -> None:
+    """Let the table libraries open what they keep open, such as the event loop of polars."""
+    for made in _tables():
+        for look in (str, list, np.asarray):
+            with suppress(Exception):
+                look(made)
 
 
 def table(rng: Random) -> Any:
