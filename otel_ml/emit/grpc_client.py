@@ -37,6 +37,7 @@ _RETRYABLE: Final = frozenset(
 )
 _OVERSIZE: Final = re.compile("larger than max|exceeds maximum size|too large", re.IGNORECASE)
 _OURS: Final = "CLIENT: "  # gRPC says so where the limit was that of this end
+_MESSAGE_CHARACTERS: Final = 500  # long enough for the reason, which comes last
 _STATUS: Final = "grpc-status-details-bin"
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"
 _OPTIONS: Final = (
@@ -99,7 +100,7 @@ def _failure(error: grpc.RpcError) -> Answer:
     call = cast("grpc.Call", error)
     code = call.code()
     details = call.details() or ""
-    message = f"gRPC {code.name}: {details[:200]}"
+    message = f"gRPC {code.name}: {details[:_MESSAGE_CHARACTERS]}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if _OVERSIZE.search(details):
             # An answer over the limit is no fault of the request: a smaller one would not help.

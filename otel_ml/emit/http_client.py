@@ -44,6 +44,7 @@ _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _REFUSED: Final = frozenset({400, 415, 422})
 _TOO_LARGE: Final = 413
 _MESSAGE_BYTES: Final = 200
+_ERROR_CHARACTERS: Final = 500  # long enough for the reason, which comes last
 
 
 class HttpClient:
@@ -171,4 +172,4 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:_MESSAGE_BYTES]}"
+    return f"{type(error).__name__}: {str(error)[:_ERROR_CHARACTERS]}"

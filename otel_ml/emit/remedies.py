@@ -16,7 +16,7 @@ _KNOWN: Final = tuple(
             "renew the receiver's certificate, or set the clock of this machine right",
         ),
         (
-            r"hostname mismatch|not valid for|doesn't match|ip address mismatch|peer name",
+            r"hostname mismatch|hostname verif|not valid for|doesn't match|ip address mismatch",
             "use a host name in the endpoint that the receiver's certificate bears",
         ),
         (
