@@ -197,7 +197,9 @@ class _Variables:
         return "none"
 
     def flag(self, name: str) -> bool | None:
-        value = self.get(name)
+        variable, value = self._named(name)
+        if value is not None and value.lower() not in ("true", "false"):
+            _say(variable, value, "false", "true or false")
         return None if value is None else value.lower() == "true"
 
     def delta(self) -> bool:

@@ -114,12 +114,13 @@ class EventOutlet(Outlet[LogRecord]):
         super().__init__(destination)
         self._limit = destination.value_length
         self._backlog = Backlog()
+        self._in_hand = 0
         self._lane = Lane(destination, lambda items: logs_request(identity, items), None, patience)
 
     @property
     def kept(self) -> int:
-        """How many events wait."""
-        return len(self._backlog)
+        """How many events are neither delivered nor lost."""
+        return self._in_hand + len(self._backlog)
 
     def take(self, events: Sequence[Event], now_ns: int) -> None:
         """Encode events and keep them until they are sent."""
@@ -135,14 +136,17 @@ class EventOutlet(Outlet[LogRecord]):
 
     def _send(self, deadline: float, *, last: bool = False) -> str:
         records = self._backlog.take()
+        self._in_hand = len(records)
         try:
             delivery = self._lane.deliver(records, deadline, last=last)
         except BaseException:
             self.lose("export_failed", self._backlog.put_back(records))
+            self._in_hand = 0
             raise
         self.lose("rejected", delivery.rejected + len(delivery.refused))
         self.lose("unencodable", len(delivery.oversize))
         self.lose("export_failed", self._backlog.put_back(delivery.kept))
+        self._in_hand = 0
         return delivery.outcome
 
     def _last(self, deadline: float) -> str:

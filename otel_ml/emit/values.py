@@ -76,6 +76,8 @@ def _exact(value: object) -> object:
     if isinstance(value, np.generic):
         if isinstance(value, np.bool_):
             return bool(value)
+        if isinstance(value, np.timedelta64):  # an integer to numpy, but none that means a number
+            return value
         if isinstance(value, np.integer):
             return int(value)
         if isinstance(value, np.floating):
