@@ -1,0 +1,1 @@
+"""What monitoring costs, each figure beside its anchor in the same run."""

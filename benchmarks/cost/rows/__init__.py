@@ -1,0 +1,1 @@
+"""One module per row: each has a function ``measure(quick)`` that returns its lines."""
