@@ -6,7 +6,7 @@ import http.client
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def run(
     quick: bool,
     keep: Path | None = None,
     begin: Callable[[Fault], None] = lambda _: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Let the faults loose one after another.
 
     Parameters
@@ -127,7 +127,7 @@ def _attempt(bench: Bench, fault: Fault, trial: Trial) -> None:
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        yield Path(tempfile.mkdtemp(prefix="run-", dir=keep))
+        yield Path(tempfile.mkdtemp(prefix="run-", dir=keep.resolve()))
         return
     folder = Path(tempfile.mkdtemp(prefix="otel-ml-selftest-"))
     try:

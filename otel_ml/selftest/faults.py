@@ -20,7 +20,7 @@ Run = Callable[[Bench, Trial], None]
 
 UNREACHABLE: Final = r"127\.0\.0\.1:\d+"  # the message names where it sends to
 SURPLUS: Final = 30_000  # calls; three times what the queue holds
-QUICK_CALLS, CALLS, PER_SECOND = 20_000, 150_000, 10_000.0
+QUICK_CALLS, CALLS, PER_SECOND = 20_000, 300_000, 10_000.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _TEXT: Final = 10_000_000  # characters
 _QUESTIONS: Final = """
     __str__ __repr__ __hash__ __eq__ __len__ __array__ __iter__ __float__ __int__ __index__ __bool__
     __getitem__ __contains__ __getattr__ __lt__ __format__ __bytes__ __copy__ __deepcopy__
-    __array_interface__ __array_struct__ __dataframe__ __dlpack__ __arrow_c_stream__ __next__
+    __dataframe__ __dlpack__ __arrow_c_stream__ __next__
 """.split()  # noqa: SIM905 a list of words is read as one
 
 
@@ -41,6 +41,8 @@ def _raise(self: Hostile, *_: Any, **__: Any) -> Any:
 
 for _question in _QUESTIONS:
     setattr(Hostile, _question, _raise)
+for _question in ("__array_interface__", "__array_struct__"):
+    setattr(Hostile, _question, property(_raise))
 
 
 def stalling(wait: Callable[[], object]) -> object:
