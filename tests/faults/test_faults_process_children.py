@@ -40,7 +40,7 @@ JOBS = {
 
 def run(job: str, receiver: Receiver, **environ: str) -> Counter[int]:
     """Run a job that exports to a receiver; return the rows by process."""
-    library = job.split()[0]
+    library = job.split(maxsplit=1)[0]
     if library in ("joblib", "torch") and importlib.util.find_spec(library) is None:
         pytest.skip(f"needs {library}")
     ended = alone(

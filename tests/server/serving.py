@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "serving"
 SCRIPTS: Final = Path(sys.executable).parent
@@ -45,10 +45,13 @@ class Mode:
         Program and arguments; ``{port}`` stands for the port.
     workers
         Processes that answer.
+    by_hand
+        The application turns otel-ml on by itself, without `opentelemetry-instrument`.
     """
 
     command: tuple[str, ...]
     workers: int
+    by_hand: bool = False
 
 
 _WORKER: Final = (
@@ -82,12 +85,15 @@ class Answer:
         Classes, one per row; none where the request failed.
     rows
         Number of rows that were sent.
+    pid
+        Process that answered, where it says so.
     """
 
     status: int
     ids: tuple[str, ...]
     predictions: tuple[int, ...]
     rows: int
+    pid: int | None = None
 
     @property
     def row_ids(self) -> list[str]:
@@ -204,11 +210,11 @@ class Server:
             response = connection.getresponse()
             text = response.read()
             ids = tuple(v for k, v in response.getheaders() if k.lower() == "x-prediction-id")
-        predictions: list[int] = []
+        said: dict[str, Any] = {"predictions": []}
         if path.startswith("/predict") and response.status == 200:
-            predictions = json.loads(text)["predictions"]
+            said = json.loads(text)
         rows = len(body) if isinstance(body, list) else 0
-        return Answer(response.status, ids, tuple(predictions), rows)
+        return Answer(response.status, ids, tuple(said["predictions"]), rows, said.get("pid"))
 
     def predict(self, batches: Sequence[Rows]) -> list[Answer]:
         """Send a request for each batch from several threads; return the answers in order."""
@@ -268,9 +274,10 @@ def _start(mode: Mode, service: Service, work: Path, environ: Mapping[str, str])
         port = int(probe.getsockname()[1])
     program, *arguments = (part.format(port=port) for part in mode.command)
     log = work / "server.log"
+    instrument = [] if mode.by_hand else [str(SCRIPTS / "opentelemetry-instrument")]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(SCRIPTS / "opentelemetry-instrument"), str(SCRIPTS / program), *arguments],
+            [*instrument, str(SCRIPTS / program), *arguments],
             cwd=service.folder,
             env=environment(environ),
             stdin=subprocess.DEVNULL,
