@@ -15,6 +15,9 @@ OTEL_ML_ENABLED = "OTEL_ML_ENABLED"
 OTEL_ML_STATE_DIR = "OTEL_ML_STATE_DIR"
 """Private directory for labels, commands and snapshots."""
 
+OTEL_ML_SPOOL_DIR = "OTEL_ML_SPOOL_DIR"
+"""Private directory in which telemetry is kept until it is delivered."""
+
 OTEL_ML_PLAYBOOK = "OTEL_ML_PLAYBOOK"
 """Path of a playbook whose causes are added to the built-in ones, or replace them."""
 

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from otel_ml.config.export import ExportSettings
 from otel_ml.config.option import header, header_or_empty, not_empty, option
 from otel_ml.config.units import parse_period
 
-__all__ = ["BudgetSettings", "CaptureSettings", "ModelSettings", "Settings", "Task"]
+__all__ = [
+    "BudgetSettings",
+    "CaptureSettings",
+    "ExportSettings",
+    "ModelSettings",
+    "Settings",
+    "Task",
+]
 
 Task: TypeAlias = Literal["binary", "multiclass", "regression"]
 
@@ -220,6 +228,10 @@ class Settings:
     )
     capture: CaptureSettings = field(
         default_factory=CaptureSettings, metadata=option("What is taken from the process.")
+    )
+    export: ExportSettings = field(
+        default_factory=ExportSettings,
+        metadata=option("What is done so that telemetry arrives."),
     )
     min_effect: float = field(
         default=0.02,

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 
+from otel_ml.config import active
 from otel_ml.emit.plan import INTERVAL_SECONDS, Plan, interval_from_environ, plan_from_environ
 from otel_ml.emit.points import INSTRUMENTS
 from otel_ml.emit.sink import Sink
@@ -41,7 +42,7 @@ def build_sinks(environ: Mapping[str, str] = os.environ) -> list[Sink]:
 
     Where a signal goes both to OTLP and to another exporter of the application's provider, that
     provider sends what it is given to both. So the OTLP sink then sends only what the provider
-    cannot: histograms.
+    cannot: histograms. The settings in force (`otel_ml.config.active`) say whether a spool is used.
 
     Parameters
     ----------
@@ -65,9 +66,17 @@ def build_sinks(environ: Mapping[str, str] = os.environ) -> list[Sink]:
     if found.metrics or logs_to:
         from otel_ml.emit.otlp import OtlpSink
 
+        kept = active().export
         # One sink, since it sends to all of its destinations at the same time.
         sinks.append(
-            OtlpSink(*found.metrics, *logs_to, resource=found.resource, instruments=instruments)
+            OtlpSink(
+                *found.metrics,
+                *logs_to,
+                resource=found.resource,
+                instruments=instruments,
+                spool=kept.spool,
+                spool_bytes=kept.spool_bytes,
+            )
         )
     if found.console:
         from otel_ml.emit.console import ConsoleSink

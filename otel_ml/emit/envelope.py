@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Protocol, TypeVar
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -16,7 +18,32 @@ from otel_ml._version import __version__
 from otel_ml.emit.resource import EncodedResource
 from otel_ml.semconv import SCHEMA_URL, SCOPE
 
-__all__ = ["logs_request", "metrics_request"]
+__all__ = ["by_resource", "logs_request", "metrics_request"]
+
+
+class _Owned(Protocol):
+    @property
+    def identity(self) -> EncodedResource: ...
+
+
+Owned = TypeVar("Owned", bound=_Owned)
+Made = TypeVar("Made", ExportMetricsServiceRequest, ExportLogsServiceRequest)
+
+
+def by_resource(
+    items: Iterable[Owned], wrap: Callable[[EncodedResource, Sequence[Owned]], Made]
+) -> Made:
+    """Wrap items in one request: each run of those that share a resource under that resource."""
+    whole: Made | None = None
+    for _, run in groupby(items, key=lambda item: id(item.identity)):
+        some = tuple(run)
+        part = wrap(some[0].identity, some)
+        if whole is None:
+            whole = part
+        else:
+            whole.MergeFrom(part)
+    assert whole is not None, "a request has items"
+    return whole
 
 
 def metrics_request(

@@ -11,18 +11,28 @@ import os
 import threading
 import time
 from collections.abc import Collection, Sequence
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_ml.emit.destination import Destination
+from otel_ml.emit.event_outlet import EventOutlet
 from otel_ml.emit.hand import Ticket, finish
 from otel_ml.emit.lane import Patience
-from otel_ml.emit.outlets import EventOutlet, SampleOutlet
 from otel_ml.emit.points import INSTRUMENTS
-from otel_ml.emit.resource import ResourceSource, application_resource, encode_resource
+from otel_ml.emit.resource import (
+    EncodedResource,
+    ResourceSource,
+    application_resource,
+    encode_resource,
+)
+from otel_ml.emit.sample_outlet import SampleOutlet
 from otel_ml.emit.sink import ExportReport
 from otel_ml.types import Event, Sample
+
+if TYPE_CHECKING:
+    from otel_ml.emit.spool import Spool
 
 __all__ = ["OtlpSink"]
 
@@ -48,6 +58,9 @@ class OtlpSink:
         Kinds of instruments to send.
     patience
         How long to wait, and how much to send at once.
+    spool, spool_bytes
+        Directory in which everything is committed before it is sent, and bytes it may take; None
+        keeps all in memory.
 
     Notes
     -----
@@ -62,11 +75,14 @@ class OtlpSink:
         resource: ResourceSource = application_resource,
         instruments: Collection[str] = INSTRUMENTS,
         patience: Patience | None = None,
+        spool: Path | None = None,
+        spool_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.destinations = tuple(found for found in destinations if found is not None)
         self._resource = resource
         self._instruments = instruments
         self._patience = patience or Patience()
+        self._spool = None if spool is None else (spool, spool_bytes)
         self._process: _Process | None = None
 
     def export(
@@ -105,7 +121,9 @@ class OtlpSink:
             if process is not None:
                 # Destroying a parent's gRPC channel in a forked child can hang.
                 _abandoned.append(process)
-            process = _Process(self.destinations, self._resource, self._instruments, self._patience)
+            process = _Process(
+                self.destinations, self._resource, self._instruments, self._patience, self._spool
+            )
             self._process = process
         return process
 
@@ -119,22 +137,26 @@ class _Process:
         resource: ResourceSource,
         instruments: Collection[str],
         patience: Patience,
+        spool: tuple[Path, int] | None,
     ) -> None:
         self.pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
         with suppress_instrumentation():  # detectors may ask the network
             identity = encode_resource(resource())
-        self._events = [
-            EventOutlet(found, identity, patience)
-            for found in destinations
-            if found.signal == "logs"
-        ]
-        self._samples = [
-            SampleOutlet(found, identity, instruments, patience)
-            for found in destinations
-            if found.signal == "metrics"
-        ]
+        self._spool: Spool | None = None
+        names = ["" for _ in destinations]
+        if spool is not None:
+            self._spool, names = _opened(spool, identity, destinations)
+        self._events: list[EventOutlet] = []
+        self._samples: list[SampleOutlet] = []
+        for found, name in zip(destinations, names, strict=True):
+            if found.signal == "logs":
+                self._events.append(EventOutlet(found, identity, patience, self._spool, name))
+            else:
+                self._samples.append(
+                    SampleOutlet(found, identity, instruments, patience, self._spool, name)
+                )
 
     @property
     def _outlets(self) -> list[EventOutlet | SampleOutlet]:
@@ -159,6 +181,8 @@ class _Process:
             try:
                 begun = self._begin(samples, start_ns, now_ns, deadline, timeout)
                 finish([ticket for _, ticket in begun if ticket is not None], deadline)
+                if self._spool is not None:
+                    self._spool.tidy()
             finally:
                 self._lock.release()
         else:  # Another thread is exporting: the next call sends the events kept here.
@@ -175,10 +199,12 @@ class _Process:
         finally:
             self._lock.release()
         lost = dict(self._report([]).dropped)
-        if kept := sum(outlet.kept for outlet in self._events):
-            lost["export_failed"] = lost.get("export_failed", 0) + kept
+        if unsafe := sum(outlet.unsafe for outlet in self._events):
+            lost["export_failed"] = lost.get("export_failed", 0) + unsafe
         if lost:
             _log.warning("not delivered at the end, by reason: %s", lost)
+        if self._spool is not None and (waiting := self._spool.close()):
+            _log.warning("%d wait in %s for the next start", waiting, self._spool.directory)
 
     def _begin(
         self,
@@ -208,6 +234,8 @@ class _Process:
         for outlet in self._outlets:
             for reason, number in outlet.losses().items():
                 dropped[reason] = dropped.get(reason, 0) + number
+        if self._spool is not None and (lost := self._spool.take_lost()):
+            dropped["export_failed"] = dropped.get("export_failed", 0) + lost
         found: dict[str, set[str]] = {}
         for signal, ticket in begun:
             ended = ticket is not None and ticket.done and ticket.result
@@ -218,3 +246,16 @@ class _Process:
         }
         ok = not dropped and all(outcome == "success" for outcome in outcomes.values())
         return ExportReport(ok, dropped, outcomes)
+
+
+def _opened(
+    spool: tuple[Path, int], identity: EncodedResource, destinations: Sequence[Destination]
+) -> tuple[Spool | None, list[str]]:
+    """Return the spool, or None where this Python has no SQLite, and names in it."""
+    try:
+        from otel_ml.emit.spool import Spool, key_of
+    except ImportError as error:  # Python without SQLite, or a system without POSIX locks
+        _log.warning("there is no spool: %s; what is not delivered is kept in memory only", error)
+        return None, ["" for _ in destinations]
+    names = [key_of(found) for found in destinations]
+    return Spool(*spool, identity, names), names

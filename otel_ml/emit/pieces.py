@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from otel_ml.emit.points import Encoded
+from otel_ml.emit.resource import EncodedResource
 from otel_ml.emit.temporality import Series
+
+if TYPE_CHECKING:
+    from otel_ml.emit.spool_file import SpoolFile
 
 __all__ = ["Piece", "pieces"]
 
@@ -20,12 +25,18 @@ class Piece:
     ----------
     metric
         The message.
+    identity
+        The resource it belongs to.
     series
         Of each point its series, where differences are sent; None where a point is no difference.
+    state
+        File and name of the state of an ended process that it is part of; None for this process.
     """
 
     metric: Metric
+    identity: EncodedResource
     series: tuple[Series | None, ...] = ()
+    state: tuple[SpoolFile, str] | None = None
 
     @property
     def points(self) -> int:
@@ -55,9 +66,13 @@ class Piece:
             if points:
                 del points[stop:]
                 del points[:start]
-        return Piece(part, self.series[start:stop])
+        return replace(self, metric=part, series=self.series[start:stop])
 
 
-def pieces(encoded: Encoded) -> tuple[Piece, ...]:
+def pieces(
+    metrics: Sequence[Metric],
+    identity: EncodedResource,
+    series: Iterable[tuple[Series | None, ...]],
+) -> tuple[Piece, ...]:
     """Return one piece per metric."""
-    return tuple(map(Piece, encoded.metrics, encoded.series))
+    return tuple(Piece(m, identity, s) for m, s in zip(metrics, series, strict=True))

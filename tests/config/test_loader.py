@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import otel_ml.types
 from otel_ml.config import ModelSettings, Settings, environment, from_mapping, load
+from otel_ml.config.export import ExportSettings
 from otel_ml.config.loader import unknown_variables
 from otel_ml.config.model import BudgetSettings, CaptureSettings, Task
 from otel_ml.config.values import options
@@ -325,7 +326,7 @@ def test_variables_with_a_typing_error_are_pointed_out() -> None:
 
 
 def test_every_variable_is_a_constant_and_every_constant_a_variable() -> None:
-    classes = (Settings, BudgetSettings, CaptureSettings, ModelSettings)
+    classes = (Settings, BudgetSettings, CaptureSettings, ExportSettings, ModelSettings)
     used = {option.env for cls in classes for _, option in options(cls).values() if option.env}
     named = {name: value for name, value in vars(environment).items() if name.startswith("OTEL_")}
     assert set(named) == used | {"OTEL_ML_CONFIG_FILE"}
@@ -337,7 +338,7 @@ def test_tasks_are_those_of_the_value_objects() -> None:
 
 
 def test_every_number_has_bounds() -> None:
-    for cls in (Settings, BudgetSettings, CaptureSettings, ModelSettings):
+    for cls in (Settings, BudgetSettings, CaptureSettings, ExportSettings, ModelSettings):
         for name, (hint, option) in options(cls).items():
             if hint in (int, float) or float in get_args(hint):
                 assert option.maximum is not None, name

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from otel_ml.config import Settings, environment, from_mapping, load
+from otel_ml.config.export import ExportSettings
 from otel_ml.config.model import BudgetSettings, CaptureSettings, ModelSettings
 from otel_ml.config.schema import json_schema, main, reference_page
 from otel_ml.config.values import options
@@ -86,10 +87,11 @@ def test_the_page_has_every_key_and_variable_and_its_example_loads(tmp_path: Pat
         ("", Settings),
         ("budget.", BudgetSettings),
         ("capture.", CaptureSettings),
+        ("export.", ExportSettings),
         ("models[].", ModelSettings),
     ):
         for name, (_, option) in options(cls).items():
-            if name not in ("budget", "capture", "models"):
+            if name not in ("budget", "capture", "export", "models"):
                 assert f"| `{prefix}{name}` |" in page
                 assert option.doc in page
     for name in vars(environment):

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from otel_ml.emit.backlog import Backlog
+from otel_ml.emit.backlog import Backlog, Entry
 from otel_ml.emit.destination import from_environ
 from otel_ml.emit.events import encode_events
 from otel_ml.emit.lane import Patience
 from otel_ml.emit.otlp import OtlpSink
 from otel_ml.emit.points import encode_samples
 from otel_ml.emit.receiver import Receiver
+from otel_ml.emit.resource import EncodedResource
 from otel_ml.emit.values import Unencodable, number, plain
 from otel_ml.types import Event
 from tests.emit.conftest import Make
@@ -294,14 +296,17 @@ def test_what_waits_is_bounded_in_number_and_bytes_and_the_oldest_are_lost() -> 
     records, _ = encode_events(
         [make.event(f"ml.e{i}", attributes={"text": "x" * 1_000}) for i in range(100)], now_ns=1
     )
+    identity = EncodedResource(Resource(), "")
+    entries = [Entry(record, identity) for record in records]
     few = Backlog(most=30)
-    assert few.add(records) == 70
+    assert few.add(entries) == entries[:70]
     small = Backlog(most_bytes=20_500)
-    lost = small.add(records)
+    lost = small.add(entries)
     kept = small.take()
-    assert 0 < lost == 100 - len(kept)
-    assert sum(record.ByteSize() for record in kept) <= 20_500
-    assert kept == tuple(records[lost:])
-    assert (len(small), small.put_back(kept), small.take()) == (0, 0, kept)
-    assert small.add(records[:5]) + small.put_back(records[50:]) == 55 - len(small)
-    assert [r.event_name for r in small.take()][-5:] == [f"ml.e{i}" for i in range(5)]
+    assert lost
+    assert (*lost, *kept) == tuple(entries)
+    assert sum(entry.ByteSize() for entry in kept) <= 20_500
+    assert (len(small), small.put_back(kept), small.take()) == (0, [], kept)
+    small.add(entries[:5])
+    lost = small.put_back(entries[50:])
+    assert small.all() == (*entries[50 + len(lost) :], *entries[:5]), "the oldest go first"
