@@ -41,18 +41,15 @@ def at_exit(flush: Flush) -> None:
 
     Notes
     -----
-    Children of `multiprocessing`, and of Celery's fork of it, end without `atexit`; they run
-    finalizers of their own, before which they forget those of their parent.
+    Children of `multiprocessing` end without `atexit`; they run finalizers of their own, before
+    which they forget those of their parent.
     """
     last = partial(_last, flush)
     atexit.register(last)
-    for library in ("multiprocessing", "billiard"):
-        process: Any = sys.modules.get(f"{library}.process")
-        util: Any = sys.modules.get(f"{library}.util")
-        if process is None or util is None:
-            continue
-        if process.current_process()._parent_pid is not None:
-            util.Finalize(None, last, exitpriority=_LAST)
+    process: Any = sys.modules.get("multiprocessing.process")
+    util: Any = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, last, exitpriority=_LAST)
 
 
 def on_signals(flush: Flush) -> bool:

@@ -58,10 +58,11 @@ class MLInstrumentor(Instrumentor):
 
 
 def _members() -> tuple[Instrumentor, ...]:
+    from otel_ml.capture.celery import CeleryInstrumentor
     from otel_ml.capture.sklearn import SklearnInstrumentor
     from otel_ml.capture.starlette import StarletteInstrumentor
 
-    return SklearnInstrumentor(), StarletteInstrumentor()
+    return SklearnInstrumentor(), StarletteInstrumentor(), CeleryInstrumentor()
 
 
 def _configured(environ: Mapping[str, str]) -> bool:

@@ -190,8 +190,15 @@ def test_a_request_under_way_at_sigterm_is_counted(
 
 
 @pytest.mark.fault("D3")
-@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("gunicorn-sync", signal.SIGTERM),
+        ("gunicorn-sync", signal.SIGINT),
+        ("gunicorn-sync", signal.SIGQUIT),
+        ("gunicorn-gthread", signal.SIGTERM),
+    ],
+)
 def test_nothing_is_lost_by_a_signal(
     name: str, number: signal.Signals, wsgi: Service, tmp_path: Path
 ) -> None:
