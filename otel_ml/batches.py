@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.types import Batch
 
-__all__ = ["join_batches"]
+__all__ = ["join_batches", "split_batch"]
+
+_MOST_VALUES: Final = 1 << 19  # that are coded at once: bounded memory whatever the batch
 
 
 def join_batches(batches: Iterable[Batch], most: int = 4096) -> Iterable[Batch]:
@@ -80,3 +82,25 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         sizes=stacked(lambda b: b.sizes),
         errors=tuple(e for b in batches for e in b.errors),
     )
+
+
+def split_batch(batch: Batch) -> Iterator[Batch]:
+    """Split a batch of very many values; its calls are those of the first part."""
+    most = max(_MOST_VALUES // max(len(batch.features), 1), 1)
+    if batch.n <= most:
+        yield batch
+        return
+    for start in range(0, batch.n, most):
+        rows = slice(start, start + most)
+        by_row: dict[str, Any] = {
+            name: None if (held := getattr(batch, name)) is None else held[rows] for name in _BY_ROW
+        }
+        by_row["features"] = {k: v[rows] for k, v in batch.features.items()}
+        by_row["slices"] = {k: v[rows] for k, v in batch.slices.items()}
+        part = replace(batch, n=min(most, batch.n - start), **by_row)
+        yield part if start == 0 else replace(part, durations=None, sizes=None, errors=())
+
+
+_BY_ROW: Final = (
+    "predictions", "scores", "ids", "aliases", "clients", "versions", "event_times",
+)  # fmt: skip

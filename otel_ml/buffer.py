@@ -10,15 +10,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_ml.bell import Bell
 from otel_ml.config import active
+from otel_ml.frame import Frame
 from otel_ml.inbox import Inbox
 from otel_ml.losses import Losses
-from otel_ml.snapshot import call_rows
+from otel_ml.notices import LABELS
+from otel_ml.process import mark
+from otel_ml.snapshot import call_rows, rows
 from otel_ml.types import Captured
 
 if TYPE_CHECKING:
@@ -29,13 +34,14 @@ __all__ = ["Pipeline"]
 
 _log = logging.getLogger("otel_ml")
 _PAUSE: Final = 0.1  # seconds between two looks at the queue
-_WAKE_AT: Final = 512  # calls in the queue at which the worker is woken early
+_WAKE_AT: Final = 4  # part of the queue that is taken when the worker is woken early
 _LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
 _LAST_TRIES: Final = 3  # of a worker that fails while it is being ended
 _LONGEST_REST: Final = 30.0  # seconds a failing worker rests before it is started again
 _FORK_PATIENCE: Final = 5.0  # seconds a fork waits for the worker to be done importing
 
-Labels = tuple[str | None, list[str], list[Any]]
+Call = Frame | Captured
+Labels = tuple[str | None, Any, Any]
 
 _importing = threading.RLock()
 _importing_held = False
@@ -82,11 +88,13 @@ class Pipeline:
         make_sinks: Callable[[], Sequence[Sink]] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.pid = os.getpid()
+        self.mark = mark()
         self.settings = active()
+        self.enabled = self.settings.enabled
         self.environ = os.environ if environ is None else environ
         self.capacity = self.settings.capture.queue_size
-        self.queue: deque[Captured] = deque()
+        self.queue: deque[Call] = deque()
+        self._wake_at = max(self.capacity // _WAKE_AT, 1)
         self.labels: deque[Labels] = deque()
         self.restarts = 0
         # opened here and not by the worker: a label that follows the first prediction is not missed
@@ -98,9 +106,10 @@ class Pipeline:
         self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
-        self._start_lock = threading.Lock()
-        self._wake = threading.Event()
+        self._start_lock = threading.RLock()  # a signal may interrupt its holder, and flush
+        self._wake = Bell()
         self._stop = threading.Event()
+        self._deadline = 0.0  # of the end, once it is asked for
         self._flush_asked = 0
         self._flush_done = 0
         self._flushed = threading.Condition()
@@ -110,19 +119,21 @@ class Pipeline:
         """Predictions that were seen but not taken, by reason."""
         return self._losses.totals()
 
-    def submit(self, captured: Captured) -> None:
+    def _lost(self) -> dict[str, int]:
+        return {**self.skipped, LABELS: self.labels_lost}
+
+    def submit(self, call: Call) -> None:
         """Take a call; drop and count it when the queue is full."""
-        if not self.settings.enabled:
-            return
         queue = self.queue
-        if len(queue) >= self.capacity:
-            self.skip("queue_full", call_rows(captured))
+        if len(queue) >= self.capacity or not self.enabled:
+            if self.enabled:
+                self.skip("queue_full", call_rows(call))
             return
-        queue.append(captured)
+        queue.append(call)
         if self._thread is None:
             self.start()
-        elif len(queue) == _WAKE_AT:
-            self._wake.set()
+        elif len(queue) == self._wake_at:
+            self._wake.ring()
 
     def skip(self, reason: str, n: int = 1) -> None:
         """Count predictions that were seen but not taken."""
@@ -130,19 +141,26 @@ class Pipeline:
         if self._thread is None and reason != "not_serving":
             self.start()  # a loss is told even if nothing else is ever taken
 
-    def add_labels(self, model: str | None, ids: Sequence[str], labels: Sequence[Any]) -> None:
-        """Take labels; lose them, and say so once, when too many wait for the worker."""
+    def add_labels(self, model: str | None, ids: Sequence[Any], labels: Sequence[Any]) -> None:
+        """Take labels; lose them, and say so once, when too many wait for the worker.
+
+        Parameters
+        ----------
+        model
+            Name of the model, or None.
+        ids, labels
+            As they were given; what the application's objects have to say is the worker's to ask.
+        """
         if not self.settings.enabled:
             return
         if not self.labels:
             self._labels_waiting = 0
-        if self._labels_waiting and self._labels_waiting + len(ids) > _LABEL_LIMIT:
-            if not self.labels_lost:
-                _log.warning("labels are lost: more than %d wait", _LABEL_LIMIT)
-            self.labels_lost += len(ids)
+        count = rows(ids) or 1
+        if self._labels_waiting and self._labels_waiting + count > _LABEL_LIMIT:
+            self.labels_lost += count
             return
-        self._labels_waiting += len(ids)
-        self.labels.append((model, [str(i) for i in ids], list(labels)))
+        self._labels_waiting += count
+        self.labels.append((model, ids, labels))
         if self._thread is None:
             self.start()
 
@@ -165,30 +183,34 @@ class Pipeline:
     def flush(self, timeout: float = 3.0) -> bool:
         """Have everything taken so far counted and exported; tell whether it was in time."""
         thread = self._thread
-        if self.pid != os.getpid() or thread is None or not thread.is_alive():
+        if not self.mark[0] or thread is None or not thread.is_alive():
             return self._idle()
         with self._flushed:
             self._flush_asked += 1
             wanted = self._flush_asked
-            self._wake.set()
+            self._wake.ring()
             return self._flushed.wait_for(lambda: self._flush_done >= wanted, timeout)
 
     def shutdown(self, timeout: float = 3.0) -> bool:
         """Flush and end the worker; a later prediction starts it again, counts go on."""
-        if self.pid != os.getpid():
+        if not self.mark[0]:
             return True  # of the parent process: its lock and its thread mean nothing here
         with self._start_lock:
             thread, self._thread = self._thread, None
-            if thread is None or not thread.is_alive():
-                return self._idle()
-            self._ending = thread
-            self._stop.set()
-            self._wake.set()
+            if thread is not None and thread.is_alive():
+                self._ending = thread
+                self._deadline = time.monotonic() + timeout
+                self._stop.set()
+                self._wake.ring()
+            else:
+                thread = self._ending  # another shutdown may still be exporting
+                if thread is None or not thread.is_alive():
+                    return self._idle()
         thread.join(timeout)
         return not thread.is_alive()
 
     def _idle(self) -> bool:
-        return self.pid != os.getpid() or not (self.queue or self.labels)
+        return not self.mark[0] or not (self.queue or self.labels)
 
     def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
         try:
@@ -220,14 +242,14 @@ class Pipeline:
         importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
             self._wake.wait(_PAUSE)
-            self._wake.clear()
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done
             with importing:
-                worker.take(self.queue, self.labels, everything=wanted)
+                worker.take(self.queue, self.labels, self.capacity, self._lost, everything=wanted)
                 exporting = wanted or worker.due()
                 if exporting:
                     worker.export(
+                        deadline=self._deadline if stopping else None,
                         skipped=self.skipped,
                         queued=len(self.queue),
                         capacity=self.capacity,
@@ -240,7 +262,7 @@ class Pipeline:
                     self._flush_done = asked
                     self._flushed.notify_all()
             if stopping:
-                worker.close()
+                worker.close(self._deadline)
                 return
 
     def _opened(self) -> Worker:

@@ -53,8 +53,7 @@ class Engine:
     playbook
         Causes to choose from; the built-in ones if left out.
     evaluation_rows
-        Rows of an evaluation, 50 at least. More cost less per row where traffic is heavy; a change
-        is then found up to so many rows later, and the budget holds all the same.
+        Rows of an evaluation, 50 at least; more cost less per row, and find a change later.
 
     Examples
     --------

@@ -104,7 +104,7 @@ def convert(
             features,
             predictions=predictions,
             scores=scores,
-            ids=_ids(call.prediction_id, n),
+            ids=_ids(call.prediction_id or call.alias, n),  # nobody was told another one
             aliases=None if call.alias is None else _ids(call.alias, n),
             clients=None if call.client is None else [pseudonym(call.client, key)] * n,
             durations=durations,

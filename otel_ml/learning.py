@@ -20,6 +20,9 @@ __all__ = ["Learner"]
 
 _KEPT: Final = 100_000  # rows held at most, whatever `learn_rows` says
 _LEAST_FIRST: Final = 50
+_MOST_NAMES: Final = (
+    10_000  # features of a reference; those of rows with names of their own have no end
+)
 _KINDS: Final[Mapping[str, Any]] = {"clients": object, "event_times": np.float64}
 
 
@@ -71,7 +74,22 @@ class Learner:
 
     def freeze(self) -> tuple[Reference, list[tuple[Batch, int]], Mapping[str, str]]:
         """Return the reference, the batches that may still get labels, and labels that came."""
-        names = list(dict.fromkeys(n for b in self._batches for n in b.features))
+        try:
+            return self._frozen()
+        except Exception:
+            self._postpone()
+            raise
+
+    def _postpone(self) -> None:
+        # to try with each further batch would cost the application more than it is worth
+        if self.rows < _KEPT:
+            self.target = min(2 * self.rows, _KEPT)
+        else:
+            self.rows = 0
+            self._batches.clear()
+
+    def _frozen(self) -> tuple[Reference, list[tuple[Batch, int]], Mapping[str, str]]:
+        names = list(dict.fromkeys(n for b in self._batches for n in b.features))[:_MOST_NAMES]
         features = {
             n: _stack([b.features.get(n) for b in self._batches], self._sizes()) for n in names
         }
@@ -108,7 +126,6 @@ class Learner:
             return Reference.build(features, source="traffic", **stated)
         except DataError:
             if stated.get("positive") is None:
-                self.target = min(2 * self.rows, _KEPT)  # not again with each further batch
                 raise
         # a positive class that did not come up yet: the classes seen are better than none
         return Reference.build(features, source="traffic", **{**stated, "positive": None})

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from otel_ml import ending
-from otel_ml.buffer import Pipeline
+from otel_ml.buffer import Call, Pipeline
 from otel_ml.snapshot import by_value, call_rows
-from otel_ml.types import Captured, ModelKey
+from otel_ml.types import ModelKey
 
 __all__ = ["Pipeline", "current", "flush", "observe", "record_labels", "shutdown", "skip", "submit"]
 
 
+_MOST_KEYS: Final = 1000
+
+_KEYS: dict[str, ModelKey] = {}  # of models named by hand
 _current: Pipeline | None = None
 _renewing = threading.Lock()
 
@@ -34,12 +36,12 @@ def current() -> Pipeline:
     """Return the pipeline of this process; a forked child gets its own, empty one."""
     global _current
     pipeline = _current
-    if pipeline is not None and pipeline.pid == os.getpid():
+    if pipeline is not None and pipeline.mark[0]:
         return pipeline
     with _renewing:
-        if _current is None or _current.pid != os.getpid():
+        if _current is None or not _current.mark[0]:
             _current = Pipeline()
-            ending.at_exit(_current.shutdown)
+            ending.at_exit(end)
             if _current.settings.capture.flush_on_sigterm:
                 flush_on_signals()
         return _current
@@ -47,12 +49,14 @@ def current() -> Pipeline:
 
 def flush_on_signals() -> bool:
     """Have SIGTERM and SIGHUP flush before they do what they do; see `ending.on_signals`."""
-    return ending.on_signals(_end)
+    return ending.on_signals(end)
 
 
-def _end(timeout: float) -> bool:
+def end(timeout: float = ending.FLUSH_SECONDS) -> bool:
+    """Do what `shutdown` does, but nothing where this process has no pipeline yet."""
     pipeline = _current
-    return pipeline is None or pipeline.shutdown(timeout)
+    with ending.undisturbed():
+        return pipeline is None or pipeline.shutdown(timeout)
 
 
 def replace(pipeline: Pipeline | None) -> Pipeline | None:
@@ -62,9 +66,12 @@ def replace(pipeline: Pipeline | None) -> Pipeline | None:
     return before
 
 
-def submit(captured: Captured) -> None:
+def submit(call: Call) -> None:
     """Take a captured call; never raises, never blocks."""
-    current().submit(captured)
+    pipeline = _current
+    if pipeline is None or not pipeline.mark[0]:
+        pipeline = current()
+    pipeline.submit(call)
 
 
 def skip(reason: str, n: int = 1) -> None:
@@ -101,7 +108,8 @@ def shutdown(timeout: float = 3.0) -> bool:
     bool
         Whether it was done in time.
     """
-    return current().shutdown(timeout)
+    with ending.undisturbed():
+        return current().shutdown(timeout)
 
 
 def observe(
@@ -141,35 +149,63 @@ def observe(
     version
         Version of the model.
     """
-    pipeline = current()
-    n = 1
+    pipeline = _current
+    if pipeline is None or not pipeline.mark[0]:
+        pipeline = current()
     try:
-        extra = {
-            "scores": by_value(scores),
-            "predictions": by_value(predictions),
-            "ids": by_value(ids),
-            "slices": by_value(slices),
-            "event_times": by_value(event_times),
-        }
-        captured = Captured(
-            ModelKey(model, None if version is None else str(version)),
+        key = _KEYS.get(model) if version is None and type(model) is str else None
+        if key is None:
+            key = _key(model, version)
+        given = (
+            by_value(scores),
+            None if predictions is None else by_value(predictions),
+            None if ids is None else by_value(ids),
+            None if slices is None else by_value(slices),
+            None if event_times is None else by_value(event_times),
+        )
+        nanoseconds = -1 if duration is None else _nanoseconds(duration)
+        # in the order of `otel_ml.frame`
+        frame = [
+            key,
             "observe",
             by_value(features),
+            given,
+            nanoseconds,
             None,
-            time.time_ns(),
-            extra=extra,
-        )
-        n = call_rows(captured)
-        if type(model) is not str or not model:
-            pipeline.skip("invalid_input", n)
-            return
-        if duration is not None and 0 <= duration < math.inf:
-            captured.duration_ns = int(duration * 1e9)
-        pipeline.submit(captured)
+            None,
+            None,
+            None,
+            None,
+        ]
+        if key is None or nanoseconds is None:
+            pipeline.skip("invalid_input", call_rows(frame))
+        else:
+            pipeline.submit(frame)
     except KeyboardInterrupt:
         raise
     except BaseException:  # an object of the application may raise anything
-        pipeline.skip("invalid_input", n)
+        pipeline.skip("invalid_input")
+
+
+def _key(model: object, version: object) -> ModelKey | None:
+    """Return the identity of a model that is named by hand; None where that is no name."""
+    if type(model) is not str or not model:
+        return None
+    if version is None:
+        if len(_KEYS) < _MOST_KEYS:
+            return _KEYS.setdefault(model, ModelKey(model))
+        return ModelKey(model)
+    if type(version) is str:
+        return ModelKey(model, version)
+    # text of anything else might run its code
+    return ModelKey(model, str(version) if type(version) in (int, float) else None)
+
+
+def _nanoseconds(duration: object) -> int | None:
+    """Return a duration in seconds as nanoseconds: -1 where it is none, None where no number."""
+    if not isinstance(duration, (float, int)):  # asking anything else might run its code
+        return None
+    return int(duration * 1e9) if 0 <= duration < math.inf else -1
 
 
 def record_labels(*, ids: Sequence[str], labels: Sequence[Any], model: str | None = None) -> None:
@@ -188,10 +224,10 @@ def record_labels(*, ids: Sequence[str], labels: Sequence[Any], model: str | Non
     """
     pipeline = current()
     try:
-        if len(ids) != len(labels):
-            pipeline.skip("shape")
+        if model is not None and type(model) is not str:
+            pipeline.skip("invalid_input")
             return
-        pipeline.add_labels(model, ids, labels)
+        pipeline.add_labels(model, by_value(ids), by_value(labels))
     except KeyboardInterrupt:
         raise
     except BaseException:  # an object of the application may raise anything

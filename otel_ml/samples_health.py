@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -18,6 +18,25 @@ __all__ = ["Health", "process_samples"]
 _EVALUATION_BOUNDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
+class Report(Protocol):
+    """What became of an export."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything arrived."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What is lost for good, by reason."""
+        ...
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """Outcome by signal."""
+        ...
+
+
 @dataclass
 class Health:
     """What the worker knows about itself.
@@ -28,14 +47,20 @@ class Health:
         Predictions counted since the start of the process.
     skipped, dropped
         Predictions not taken, by reason: on the request path, and in the worker.
+    sampled
+        Predictions that were counted without their values, because more came than can be read.
     exports
         Exports by outcome and signal.
+    lost
+        Points and events that are lost for good, by reason.
     """
 
     counted: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    sampled: int = 0
     exports: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
     queued: int = 0
     capacity: int = 0
     restarts: int = 0
@@ -50,11 +75,12 @@ class Health:
         """Count predictions the worker could not use."""
         self.dropped[reason] += n
 
-    def exported(self, outcomes: Mapping[str, str], ok: bool, now_ns: int) -> None:
+    def exported(self, report: Report, now_ns: int) -> None:
         """Take the report of an export."""
-        for signal, outcome in outcomes.items():
+        for signal, outcome in report.outcomes.items():
             self.exports[(outcome, signal)] += 1
-        if ok:
+        self.lost.update(report.dropped)
+        if report.ok:
             self.last_success_ns = now_ns
 
     def evaluations(self) -> Buckets:
@@ -87,12 +113,15 @@ def process_samples(health: Health, now_ns: int) -> Iterator[Sample]:
         # a rate needs a series to begin at zero
         named = {a.ML_DROP_REASON: a.MlDropReason.QUEUE_FULL}
         yield Sample(m.ML_MONITORING_DROPPED, named, 0)
+    yield Sample(m.ML_MONITORING_SAMPLED, {}, health.sampled)
     yield Sample(m.ML_MONITORING_QUEUE_SIZE, {}, health.queued)
     yield Sample(m.ML_MONITORING_QUEUE_CAPACITY, {}, health.capacity)
     yield Sample(m.ML_MONITORING_EVALUATION_DURATION, {}, health.evaluations())
     for (outcome, signal), count in health.exports.items():
         named = {a.ML_EXPORT_OUTCOME: outcome, a.ML_EXPORT_SIGNAL: signal}
         yield Sample(m.ML_MONITORING_EXPORTS, named, count)
+    for reason, count in health.lost.items():
+        yield Sample(m.ML_MONITORING_EXPORT_DROPPED, {a.ML_DROP_REASON: reason}, count)
     yield Sample(m.ML_MONITORING_WORKER_RESTARTS, {}, health.restarts)
     if health.last_success_ns:
         age = max(now_ns - health.last_success_ns, 0) / 1e9

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from numpy import ndarray
 
+from otel_ml.frame import BY_HAND, FEATURES, METHOD, MORE, OUTPUT, Frame
 from otel_ml.types import Captured
 
 __all__ = ["COPY_BYTES", "COPY_ROWS", "by_value", "call_rows", "rows"]
@@ -36,6 +37,8 @@ def by_value(value: Any) -> Any:
     if kind is ndarray:
         return value.copy("K") if value.nbytes <= COPY_BYTES else value
     if kind is list:
+        if len(value) == 1 and type(value[0]) is list:  # one row, as most requests have
+            return [value[0][:]]
         return value if len(value) > COPY_ROWS else [_row(item) for item in value]
     if kind is dict:
         return _columns(value)
@@ -58,12 +61,22 @@ def rows(value: object) -> int | None:
     return None
 
 
-def call_rows(call: Captured) -> int:
+def call_rows(call: Captured | Frame) -> int:
     """Return the predictions that are lost with a call: its rows, one where it failed."""
-    if call.error is not None:
-        return 1
-    extra = call.extra or {}
-    for value in (call.output, extra.get("predictions"), extra.get("scores"), call.features):
+    if type(call) is list:
+        if call[MORE] is not None and call[MORE].error is not None:
+            return 1
+        values: tuple[object, ...] = (call[OUTPUT], call[FEATURES])
+        if call[METHOD] == BY_HAND:
+            scores, predictions = call[OUTPUT][:2]
+            values = (predictions, scores, call[FEATURES])
+    else:
+        assert isinstance(call, Captured)
+        if call.error is not None:
+            return 1
+        extra = call.extra or {}
+        values = (call.output, extra.get("predictions"), extra.get("scores"), call.features)
+    for value in values:
         found = None if value is None else rows(value)
         if found is not None:
             return max(found, 1)

@@ -20,14 +20,16 @@ ROOT: Final = Path(__file__).resolve().parents[1] / "otel_ml"
 
 # What a module of the package may import: its own layer and those above it in this list.
 LAYERS: Final = {
-    "L0 foundations": "_version clock config errors identity semconv stream types",
+    "L0 foundations": "_version clock config ending errors frame identity process semconv "
+    "stream types",
     "L1 statistics": "stats",
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",
     "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan "
     "state waiting",
-    "L4b pipeline": "batches buffer hosts inbox intake losses pipeline references samples "
-    "samples_events samples_health samples_labels snapshot tally worker",
+    "L4b pipeline": "batches bell buffer feeder hosts inbox intake labelling losses notices "
+    "pipeline references samples samples_events samples_health samples_labels snapshot stack "
+    "tally thinning worker",
     "L5 capture, generators": "capture generate",
     "L6 what people run": "_pytest_plugin backtest cli demo selftest testing",
 }

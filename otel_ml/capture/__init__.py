@@ -7,10 +7,12 @@ Importing this package imports no numpy, no engine and no monitored library.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from otel_ml.capture._base import UMBRELLA, Instrumentor
+from otel_ml.ending import at_exit, release_signals
 
 __all__ = ["MLInstrumentor"]
 
@@ -45,13 +47,12 @@ class MLInstrumentor(Instrumentor):
             configure(options)
         for instrumentor in _members():
             instrumentor.instrument()
+        at_exit(_end)
         if options or _configured(os.environ):
             _flush_on_signals()
 
     def deactivate(self) -> None:
         """Turn the others off."""
-        from otel_ml.ending import release_signals
-
         release_signals()
         for instrumentor in _members():
             instrumentor.uninstrument()
@@ -63,6 +64,12 @@ def _members() -> tuple[Instrumentor, ...]:
     from otel_ml.capture.starlette import StarletteInstrumentor
 
     return SklearnInstrumentor(), StarletteInstrumentor(), CeleryInstrumentor()
+
+
+def _end(timeout: float) -> None:
+    pipeline = sys.modules.get("otel_ml.pipeline")  # if it is not loaded, there was no prediction
+    if pipeline is not None:
+        pipeline.end(timeout)
 
 
 def _configured(environ: Mapping[str, str]) -> bool:

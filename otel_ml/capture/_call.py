@@ -1,32 +1,23 @@
-"""A method call comes in as it begins and ends; a `Captured` goes out to its request or pipeline.
+"""A method call comes in as it begins and ends; its record goes out to its request or pipeline.
 
-The request path is here: no user code, no lock, no log record, and of OpenTelemetry only the
-current context is read. Nothing raises; what goes wrong is counted.
+The request path is here and in `_watch`: no user code, no lock, no log record, and of OpenTelemetry
+only the current context is read. Nothing raises; what goes wrong is counted.
 """
 
 from __future__ import annotations
 
-from time import perf_counter_ns, time_ns
 from typing import Any
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
+from numpy import ndarray
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from otel_ml.capture._scope import (
-    QUIET,
-    Entry,
-    Quiet,
-    Request,
-    lost,
-    prediction_id,
-    settings,
-    submit,
-)
-from otel_ml.snapshot import by_value, rows
-from otel_ml.types import Captured
+from otel_ml.capture._scope import Request, lost, settings, submit
+from otel_ml.frame import FEATURES, METHOD, MODEL, MORE, OUTPUT, SOURCE, Frame, More
+from otel_ml.snapshot import COPY_BYTES, by_value, rows
 
-__all__ = ["Call", "Switch", "begin", "finish", "note"]
+__all__ = ["Switch", "finish", "is_quiet", "named", "note", "unserved"]
 
 _ENRICHING = frozenset({"predict_proba", "decision_function"})
 
@@ -40,42 +31,6 @@ class Switch:
         self.on = False
 
 
-class Call:
-    """A call of the outermost method, from its start to its end."""
-
-    __slots__ = (
-        "earlier",
-        "features",
-        "kept",
-        "method",
-        "model",
-        "notes",
-        "request",
-        "span",
-        "started",
-        "time_ns",
-    )
-
-    def __init__(
-        self,
-        model: object,
-        method: str,
-        features: object,
-        request: Request | None,
-        span: Span | None,
-    ) -> None:
-        self.model = model
-        self.method = method
-        self.features = features
-        self.request = request
-        self.span = span
-        self.earlier: Entry | None = None
-        self.kept: object = None
-        self.notes: Notes | None = None
-        self.time_ns = time_ns()
-        self.started = 0
-
-
 class Notes:
     """What the calls inside an open call say about it."""
 
@@ -87,7 +42,7 @@ class Notes:
         self.delegated: tuple[object, dict[str, object]] | None = None
 
     def take(
-        self, call: Call, model: object, method: str, features: object, result: object
+        self, call: Frame, model: object, method: str, features: object, result: object
     ) -> None:
         """Take from an inner call what makes this prediction richer: probabilities and scores.
 
@@ -98,7 +53,7 @@ class Notes:
         as its own (a pipeline), which had asked itself so.
         """
         if method in _ENRICHING:
-            if model is call.model and features is call.features:
+            if model is call[MODEL] and features is call[SOURCE]:
                 self.inner = {**(self.inner or {}), method: by_value(result)}
             else:
                 self.last = (model, features, method, result)
@@ -116,106 +71,117 @@ class Notes:
         return None
 
 
-def _features(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-    if args:
-        return args[0]
+def named(kwargs: dict[str, Any]) -> object:
+    """Return what a method is asked about, given by name."""
     if "X" in kwargs:
         return kwargs["X"]
     return next(iter(kwargs.values()), None)
 
 
-def begin(
-    switch: Switch,
-    request: Request | None,
-    model: object,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Call | Quiet:
-    """Open a call, or return `QUIET` where it is not to be captured. Never raises."""
-    if not switch.on:
-        return QUIET
+def is_quiet(context: Context) -> bool:
+    """Say whether the application has told instrumentations to keep quiet."""
+    return bool(
+        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
+    )
+
+
+def unserved(context: Context, features: object) -> bool:
+    """Say whether a call outside of a request is nobody's; count it then. Never raises."""
     try:
-        context = get_current()
-        span: Span | None = None
-        features = _features(args, kwargs)
-        if context:
-            if context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(
-                "suppress_instrumentation"
-            ):
-                return QUIET
-            span = context.get(_SPAN_KEY)  # type: ignore[assignment]  # only spans are put there
-        if request is None and not _served_by(span) and not settings().capture.offline:
-            lost("not_serving", rows(features) or 1)
-            return QUIET
-        call = Call(model, method, features, request, span)
-        if request is not None:
-            call.earlier = request.earlier(model, method, features)
-        if call.earlier is None:
-            call.kept = by_value(features)
-        call.started = perf_counter_ns()
-        return call
+        span: Span | None = context.get(_SPAN_KEY)  # type: ignore[assignment]  # what is put there
+        if _served_by(span) or settings().capture.offline:
+            return False
+        lost("not_serving", rows(features) or 1)
     except Exception:
         lost()
-        return QUIET
+    return True
 
 
-def finish(call: Call | Quiet, result: Any, error: BaseException | None) -> None:
-    """Close a call and hand it on. Never raises."""
-    if type(call) is not Call:
-        return
+def finish(frame: Frame, request: Request | None, result: Any, error: BaseException | None) -> None:
+    """Close a call and hand it on. Never raises.
+
+    Parameters
+    ----------
+    frame
+        The call. Its record is complete but for what few calls have.
+    request
+        What it was served for.
+    result
+        What the method returned.
+    error
+        What it raised instead, or None.
+    """
     try:
-        duration = perf_counter_ns() - call.started
-        # With return_std and the like the prediction comes first.
-        output = by_value(result[0] if type(result) is tuple and result else result)
-        inner = None if call.notes is None else call.notes.of(result)
-        if call.earlier is not None:
-            if error is None:
-                call.earlier.merge(call.method, output, inner)
-                return
-            call.kept = by_value(call.features)
-        request = call.request
-        span = call.span
-        captured = Captured(
-            call.model, call.method, call.kept, output, call.time_ns, duration, outputs=inner
-        )
-        if error is not None:
-            captured.error = type(error).__name__
-        if span is None and request is not None:
-            # A thread pool takes the request along, but not the context of OpenTelemetry.
-            span = request.span
-        if span is not None:
-            place = span.get_span_context()
-            captured.trace_id = place.trace_id
-            captured.span_id = place.span_id
-            captured.trace_flags = place.trace_flags
-        if request is None:
-            submit(captured)
+        if (
+            request is not None
+            and error is None
+            and type(result) is ndarray
+            and frame[MORE] is None
+            and not request.entries
+            and result.nbytes <= COPY_BYTES
+        ):  # as most calls are: the only one of its request
+            frame[OUTPUT] = result.copy("K")
+            request.entries.append(frame)
+            if request.closed or request.started:
+                request.pass_on()
             return
-        captured.prediction_id = prediction_id()
-        captured.alias = request.alias
-        captured.client = request.client
-        count = rows(output)
-        request.add(captured, call.features, rows(call.kept) if count is None else count)
+        # With return_std and the like the prediction comes first.
+        frame[OUTPUT] = by_value(result[0] if type(result) is tuple and result else result)
+        if frame[MORE] is not None or error is not None:
+            frame[MORE] = _more(frame[MORE], result, error)
+        if request is None:
+            frame[SOURCE] = None
+            submit(frame)
+        elif not request.entries or not _merged(frame, request):
+            request.entries.append(frame)
+            request.pass_on()
     except Exception:
         lost()
+
+
+def _more(notes: Notes | None, result: object, error: BaseException | None) -> More | None:
+    outputs = None if notes is None else notes.of(result)
+    if outputs is None and error is None:
+        return None
+    return More(None if error is None else type(error).__name__, outputs)
+
+
+def _merged(frame: Frame, request: Request) -> bool:
+    """Add a call to an earlier one on the same input; say whether there was one."""
+    more: More | None = frame[MORE]
+    if more is None or more.error is None:
+        earlier = request.earlier(frame[MODEL], frame[METHOD], frame[SOURCE])
+        if earlier is not None:
+            _merge(earlier, frame[METHOD], frame[OUTPUT], None if more is None else more.outputs)
+            return True
+    if frame[FEATURES] is None:  # it looked as if there was one
+        frame[FEATURES] = by_value(frame[SOURCE])
+    return False
+
+
+def _merge(earlier: Frame, method: str, output: object, inner: dict[str, object] | None) -> None:
+    """Add the output of another method called on the same input."""
+    more: More = earlier[MORE] or More()
+    # A new record, because the worker may already be reading the old one.
+    outputs = {**(more.outputs or {}), **(inner or {}), method: output}
+    earlier[MORE] = More(more.error, outputs, (*more.methods, method))
 
 
 def note(
-    call: Call,
+    call: Frame,
     model: object,
     method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    features: object,
     result: object,
 ) -> None:
+    """Tell an open call what a call inside of it returned. Never raises."""
     try:
-        if call.notes is None:
-            call.notes = Notes()
-        call.notes.take(call, model, method, _features(args, kwargs), result)
+        if call[MORE] is None:
+            call[MORE] = Notes()
+        call[MORE].take(call, model, method, features, result)
     except Exception:
         # What an inner call would have added is missing; the prediction itself is not.
-        call.notes = None
+        call[MORE] = None
 
 
 def _served_by(span: Span | None) -> bool:

@@ -8,12 +8,12 @@ inside another one (or in training) and never emits: the outermost wins, whichev
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from contextvars import ContextVar
-from random import Random
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from otel_ml.frame import FEATURES, METHOD, MODEL, MORE, OUTPUT, SOURCE, Frame, More, prediction_id
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "QUIET",
     "SCOPE",
-    "Entry",
     "Quiet",
     "Request",
     "Sink",
     "in_use",
     "lost",
-    "prediction_id",
     "prepare",
     "settings",
     "submit",
@@ -51,7 +49,7 @@ NAMED: Final = 32
 class Sink(Protocol):
     """Where captured calls go; `otel_ml.pipeline` is one."""
 
-    def submit(self, captured: Captured) -> None:
+    def submit(self, captured: Captured | Frame) -> None:
         """Take a call; never blocks."""
 
     def skip(self, reason: str, n: int = 1) -> None:
@@ -65,7 +63,7 @@ class Sink(Protocol):
 class _Nowhere:
     """The sink of a process in which the pipeline cannot be loaded."""
 
-    def submit(self, captured: Captured) -> None:
+    def submit(self, captured: Captured | Frame) -> None:
         """Take nothing."""
 
     def skip(self, reason: str, n: int = 1) -> None:
@@ -125,10 +123,10 @@ def prepare() -> bool:
     return not isinstance(_current_sink, _Nowhere)
 
 
-def submit(captured: Captured) -> None:
+def submit(frame: Frame) -> None:
     """Hand a call to the pipeline, whatever happens there."""
     try:
-        _sink().submit(captured)
+        (_current_sink or _sink()).submit(frame)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -146,22 +144,6 @@ def lost(reason: str = "invalid_input", n: int = 1) -> None:
         return
 
 
-def prediction_id() -> str:
-    """Return 32 hex digits: 48 bits of Unix milliseconds, then 80 random bits.
-
-    Notes
-    -----
-    The random bits have a generator of their own, seeded by the operating system in each process,
-    so neither a fork nor an application that seeds `random` makes two processes give out one id.
-    """
-    return (time_ns() // 1_000_000 << 80 | _random.getrandbits(80)).to_bytes(16, "big").hex()
-
-
-_random = Random()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
-
-
 class Quiet:
     """Marks training, evaluation and calls nobody watches: what is inside never emits."""
 
@@ -169,24 +151,6 @@ class Quiet:
 
 
 QUIET: Final = Quiet()
-
-
-class Entry:
-    """A captured call of a request, with what is needed to recognise another one on its input."""
-
-    __slots__ = ("captured", "features", "methods")
-
-    def __init__(self, captured: Captured, features: object) -> None:
-        self.captured = captured
-        self.features = features
-        self.methods: tuple[str, ...] = (captured.method,)
-
-    def merge(self, method: str, output: object, inner: dict[str, object] | None) -> None:
-        """Add the output of another method called on the same input."""
-        captured = self.captured
-        # A new dict, because the worker may already be reading the old one.
-        captured.outputs = {**(captured.outputs or {}), **(inner or {}), method: output}
-        self.methods = (*self.methods, method)
 
 
 class Request:
@@ -204,18 +168,13 @@ class Request:
         True where there is no response header to wait for, as on a websocket.
     """
 
-    __slots__ = (
-        "alias",
-        "changes",
-        "client",
-        "closed",
-        "entries",
-        "ids",
-        "models",
-        "rows",
-        "span",
-        "started",
-    )
+    # Defaults of the class: what need not be set costs the request nothing.
+    client: str | None = None
+    alias: str | None = None
+    span: Span | None = None
+    started: bool = False
+    closed: bool = False
+    _passed: _Told | None = None
 
     def __init__(
         self,
@@ -224,61 +183,124 @@ class Request:
         span: Span | None = None,
         started: bool = False,
     ) -> None:
-        self.client = client
-        self.alias = alias
-        self.span = span
-        self.started = started
-        self.closed = False
-        self.entries: list[Entry] = []
-        self.ids: list[str] = []
-        self.models: list[object] = []
-        self.rows: int | None = 0
-        self.changes = 0
+        self.entries: list[Frame] = []
+        if client is not None:
+            self.client = client
+        if alias is not None:
+            self.alias = alias
+        if span is not None:
+            self.span = span
+        if started:
+            self.started = True
 
-    def earlier(self, model: object, method: str, features: object) -> Entry | None:
+    @property
+    def changes(self) -> int:
+        """How many calls there were; one that was merged into another is none."""
+        return len(self.entries) + (0 if self._passed is None else self._passed.calls)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the predictions so far, `NAMED` at most."""
+        return self._told().ids
+
+    @property
+    def models(self) -> list[object]:
+        """Models that predicted so far, the latest few."""
+        return self._told().models
+
+    @property
+    def rows(self) -> int | None:
+        """Rows predicted so far, None where that cannot be told."""
+        return self._told().rows
+
+    def earlier(self, model: object, method: str, features: object) -> Frame | None:
         """Return the latest call of this model on this very input that lacks this method."""
-        if features is None or not self.entries:
+        if features is None:
             return None
         for entry in reversed(self.entries[-LOOKED_BACK:]):
-            if (
-                entry.features is features
-                and entry.captured.model is model
-                and entry.captured.error is None
-                and method not in entry.methods
-            ):
-                return entry
+            if entry[SOURCE] is features and entry[MODEL] is model and entry[METHOD] != method:
+                more = entry[MORE]
+                if more is None or (more.error is None and method not in more.methods):
+                    return entry
         return None
 
-    def add(self, captured: Captured, features: object, rows: int | None) -> None:
-        """Keep a call until the request ends; pass the oldest on when there are too many."""
-        if captured.error is None:
-            if captured.prediction_id is not None and len(self.ids) < NAMED:
-                self.ids.append(captured.prediction_id)
-            self.rows = None if rows is None or self.rows is None else self.rows + rows
-        for model in self.models:
-            if model is captured.model:
-                break
-        else:
-            self.models = [*self.models[-LOOKED_BACK:], captured.model]
-        self.changes += 1
-        self.entries.append(Entry(captured, features))
-        keep = 0 if self.closed else 1 if self.started else HELD
-        if len(self.entries) > keep:
-            self._release(keep)
+    def add(self, frame: Frame) -> None:
+        """Keep a call until the request ends."""
+        self.entries.append(frame)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Pass the oldest calls on when there are too many, or nothing to wait for."""
+        if self.started or self.closed or len(self.entries) > HELD:
+            self._release(0 if self.closed else 1 if self.started else HELD)
 
     def close(self) -> None:
         """Pass everything on; calls that end later, in other threads, are passed on at once."""
         self.closed = True
-        self._release(0)
+        entries = self.entries
+        if len(entries) == 1:
+            try:
+                frame = entries.pop()
+            except IndexError:
+                return  # another thread of the request was faster
+            frame[SOURCE] = None
+            submit(frame)
+        elif entries:
+            self._release(0)
+
+    def _told(self) -> _Told:
+        """Return what can be told of all calls: those passed on, and those held."""
+        told = _Told() if self._passed is None else self._passed.copy()
+        for frame in tuple(self.entries):
+            told.add(frame)
+        return told
 
     def _release(self, keep: int) -> None:
         # Other threads of the request may do the same: `pop` gives each entry to one of them.
-        while len(self.entries) > keep:
+        entries = self.entries
+        while len(entries) > keep:
             try:
-                entry = self.entries.pop(0)
+                frame = entries.pop(0)
             except IndexError:
                 return
-            submit(entry.captured)
+            if not self.closed:  # else nobody asks any more
+                if self._passed is None:
+                    self._passed = _Told()
+                self._passed.add(frame)
+            frame[SOURCE] = None
+            submit(frame)
+
+
+class _Told:
+    """What the response and the span tell of the calls of a request."""
+
+    __slots__ = ("calls", "ids", "models", "rows")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.ids: list[str] = []
+        self.models: list[object] = []
+        self.rows: int | None = 0
+
+    def add(self, frame: Frame) -> None:
+        from otel_ml.snapshot import rows
+
+        self.calls += 1
+        more: More | None = frame[MORE]
+        if more is None or more.error is None:
+            if len(self.ids) < NAMED:
+                self.ids.append(prediction_id(frame, time_ns()))
+            count = rows(frame[OUTPUT])
+            count = rows(frame[FEATURES]) if count is None else count
+            self.rows = None if count is None or self.rows is None else self.rows + count
+        if not any(model is frame[MODEL] for model in self.models):
+            self.models = [*self.models[-LOOKED_BACK:], frame[MODEL]]
+
+    def copy(self) -> _Told:
+        other = _Told()
+        other.ids, other.models, other.rows = self.ids[:], self.models, self.rows
+        other.calls = self.calls
+        return other
 
 
 SCOPE: Final[ContextVar[Any]] = ContextVar("otel_ml_scope", default=None)

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import update_wrapper, wraps
+from functools import partial, update_wrapper, wraps
+from time import perf_counter_ns
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from otel_ml.capture._call import Call, Switch, begin, finish, note
+from opentelemetry.context import _RUNTIME_CONTEXT, Context, get_current
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+
+from otel_ml.capture._call import Switch, finish, is_quiet, named, note, unserved
 from otel_ml.capture._scope import QUIET, SCOPE, Request
+from otel_ml.frame import DURATION, METHOD
+from otel_ml.snapshot import by_value
 
 __all__ = ["Portable", "is_ours", "quieten", "unwrap", "watch"]
 
 Method: TypeAlias = Callable[..., Any]
 
 _MARK = "__otel_ml__"
+_NONE_GIVEN: Final[Any] = object()
 
 
 def watch(function: Method, method: str, switch: Switch) -> Method:
@@ -38,28 +45,62 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
     watched
         A plain function: bound methods and models pickle as before.
     """
+    enter, current_context = SCOPE.set, _reader()
 
     @wraps(function)
-    def watched(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def watched(self: Any, features: Any = _NONE_GIVEN, /, *args: Any, **kwargs: Any) -> Any:
         outer = SCOPE.get()
+        if args or kwargs or features is _NONE_GIVEN:
+            given = () if features is _NONE_GIVEN else (features,)
+            call = partial(function, self, *given, *args, **kwargs)
+            features = features if given else named(kwargs)
+        else:
+            call = None
         if outer is not None and type(outer) is not Request:
-            result = function(self, *args, **kwargs)
-            if type(outer) is Call and outer.method == "predict":
-                note(outer, self, method, args, kwargs, result)
+            result = function(self, features) if call is None else call()
+            if type(outer) is list and outer[METHOD] == "predict":
+                note(outer, self, method, features, result)
             return result
-        call = begin(switch, outer, self, method, args, kwargs)
-        SCOPE.set(call)
+        context = current_context()
+        if (
+            not switch.on
+            or (context and is_quiet(context))
+            or (outer is None and unserved(context, features))
+        ):
+            enter(QUIET)
+            try:
+                return function(self, features) if call is None else call()
+            finally:
+                enter(outer)
+        if outer is not None and outer.entries and outer.earlier(self, method, features):
+            kept = None  # a snapshot was taken when the other method was called
+        else:
+            kept = by_value(features)
+        # in the order of `otel_ml.frame`
+        frame = [self, method, kept, None, 0, context, outer, None, features, None]
+        enter(frame)
+        started = perf_counter_ns()
         try:
-            result = function(self, *args, **kwargs)
+            result = function(self, features) if call is None else call()
         except BaseException as error:
-            SCOPE.set(outer)
-            finish(call, None, error)
+            frame[DURATION] = perf_counter_ns() - started
+            enter(outer)
+            finish(frame, outer, None, error)
             raise
-        SCOPE.set(outer)
-        finish(call, result, None)
+        frame[DURATION] = perf_counter_ns() - started
+        enter(outer)
+        finish(frame, outer, result, None)
         return result
 
     return _marked(watched)
+
+
+def _reader() -> Callable[[], Context]:
+    """Return the shortest way to OpenTelemetry's current context."""
+    get_current()  # which chooses the runtime's kind of context when it is first asked
+    if type(_RUNTIME_CONTEXT) is ContextVarsRuntimeContext:
+        return _RUNTIME_CONTEXT._current_context.get
+    return get_current
 
 
 def quieten(function: Method, switch: Switch) -> Method:

@@ -91,9 +91,9 @@ def one_column(values: object) -> NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values if values.dtype.kind in "fiubmMO" else values.astype(object)
     if isinstance(values, (list, tuple)):
-        if all(type(v) in (int, float) for v in values):
+        if set(map(type, values)) <= {int, float}:
             try:
-                return np.asarray(values, dtype=np.float64)
+                return np.fromiter(values, np.float64, len(values))
             except OverflowError:  # an int too large for a float: counted as infinite
                 return numeric_values(objects(values))[0]
         return objects(values)
@@ -104,6 +104,8 @@ def one_column(values: object) -> NDArray[Any]:
 
 def objects(values: Sequence[Any]) -> NDArray[Any]:
     """Return values as an object array, shape ``(n,)``, whatever they are."""
+    if set(map(type, values)) <= {str}:
+        return np.array(values, dtype=object)
     out = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):  # assigning all at once would unpack nested sequences
         out[i] = value
@@ -152,8 +154,8 @@ def row_columns(
             f"{where}: {width} columns, {len(names)} names",
             remedy="give the columns the reference was built with, in the same order",
         )
-    for j in range(width):
-        yield (names[j] if names else f"f{j}"), one_column([row[j] for row in rows])
+    for j, column in enumerate(zip(*rows, strict=True)):
+        yield (names[j] if names else f"f{j}"), one_column(column)
 
 
 def epoch_seconds(values: list[Any]) -> NDArray[Any]:

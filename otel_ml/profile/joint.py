@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from otel_ml.profile.cells import NumericCells
 from otel_ml.profile.joint_columns import Design, Number, Scores, best_scores, digits, indicators
 from otel_ml.profile.profile import Layout
+from otel_ml.stats.products import quiet_product
 from otel_ml.types import FloatArray
 
 __all__ = ["DISTANCE", "RESIDUAL", "Joint"]
@@ -211,14 +212,15 @@ class Joint:
     def _residuals(self, x: FloatArray, *, held_out: bool) -> tuple[FloatArray, FloatArray]:
         """Return residuals of all features, shape ``(n, F)``, and distances, shape ``(n,)``."""
         starts = self.design.starts
-        u = x @ self.precision
+        u = quiet_product(x, self.precision)
         square = np.einsum("ij,ij->i", x, u)
         target = u[:, self._first]
         residual = target / np.diag(self.precision)[self._first]
         own = target * residual if held_out else None
         for i, (start, end) in enumerate(pairwise(starts)):
             if end - start > 1:
-                block = u[:, start:end] @ np.linalg.inv(self.precision[start:end, start:end])
+                own_part = np.linalg.inv(self.precision[start:end, start:end])
+                block = quiet_product(u[:, start:end], own_part.astype(np.float64))
                 residual[:, i] = block[:, 0]
                 if own is not None:
                     own[:, i] = (u[:, start:end] * block).sum(axis=1)

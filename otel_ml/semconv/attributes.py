@@ -529,6 +529,12 @@ class MlDropReason:
     EXPORT_FAILED: Final = "export_failed"
     """The backend could not be reached."""
 
+    TOO_LARGE: Final = "too_large"
+    """One item is larger than a request may be."""
+
+    SPOOL_FULL: Final = "spool_full"
+    """The spool on disk had no room, and its oldest went."""
+
     REJECTED: Final = "rejected"
     """The backend refused it."""
 

@@ -30,8 +30,10 @@ __all__ = [
     "ML_MONITORING_EVALUATION_DURATION",
     "ML_MONITORING_EXPORTS",
     "ML_MONITORING_EXPORT_AGE",
+    "ML_MONITORING_EXPORT_DROPPED",
     "ML_MONITORING_QUEUE_CAPACITY",
     "ML_MONITORING_QUEUE_SIZE",
+    "ML_MONITORING_SAMPLED",
     "ML_MONITORING_WORKER_RESTARTS",
     "ML_MONITOR_EVIDENCE",
     "ML_MONITOR_STATUS",
@@ -170,6 +172,24 @@ ML_MONITORING_DROPPED: Final = MetricDef(
     instrument="counter",
     unit="{prediction}",
     description="Predictions that were seen and not monitored, by reason.",
+    attributes=("ml.model.name", "ml.model.version", "ml.drop.reason"),
+    required=("ml.drop.reason",),
+)
+
+ML_MONITORING_SAMPLED: Final = MetricDef(
+    name="ml.monitoring.sampled",
+    instrument="counter",
+    unit="{prediction}",
+    description="Predictions that were counted without their values, because more came than could be read.",
+    attributes=("ml.model.name", "ml.model.version"),
+    required=(),
+)
+
+ML_MONITORING_EXPORT_DROPPED: Final = MetricDef(
+    name="ml.monitoring.export.dropped",
+    instrument="counter",
+    unit="{item}",
+    description="Points and events that are lost on their way to the backend for good, by reason.",
     attributes=("ml.model.name", "ml.model.version", "ml.drop.reason"),
     required=("ml.drop.reason",),
 )
@@ -428,6 +448,8 @@ ALL: Final[Mapping[str, MetricDef]] = {
         ML_INCIDENTS,
         ML_MONITORING_CAPTURED,
         ML_MONITORING_DROPPED,
+        ML_MONITORING_SAMPLED,
+        ML_MONITORING_EXPORT_DROPPED,
         ML_MONITORING_QUEUE_SIZE,
         ML_MONITORING_QUEUE_CAPACITY,
         ML_MONITORING_EVALUATION_DURATION,

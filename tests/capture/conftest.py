@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from otel_ml.capture import MLInstrumentor, _scope
 from otel_ml.config import CaptureSettings, Settings
+from otel_ml.frame import Frame, captured
 from otel_ml.types import Captured
 
 
@@ -20,8 +22,8 @@ class Recorder:
         self.skipped: list[tuple[str, int]] = []
         self.shutdowns = 0
 
-    def submit(self, captured: Captured) -> None:
-        self.calls.append(captured)
+    def submit(self, call: Captured | Frame) -> None:
+        self.calls.append(captured(call, time.time_ns()) if isinstance(call, list) else call)
 
     def skip(self, reason: str, n: int = 1) -> None:
         self.skipped.append((reason, n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.capture import _scope
-from otel_ml.capture._scope import HELD, Request, prediction_id
+from otel_ml import frame
+from otel_ml.capture._call import _merge
+from otel_ml.capture._scope import HELD, Request
+from otel_ml.frame import Frame, More, prediction_id
 from otel_ml.snapshot import COPY_BYTES, COPY_ROWS, by_value, rows
-from otel_ml.types import Captured
 
 
-def captured(model: object = "m", method: str = "predict", **kwargs: Any) -> Captured:
-    return Captured(model, method, None, None, 0, prediction_id=prediction_id(), **kwargs)
+def call(
+    features: object, count: int | None, model: object = "m", error: str | None = None
+) -> Frame:
+    output = None if count is None else [0] * count
+    more = None if error is None else More(error)
+    return [model, "predict", None, output, 0, {}, None, None, features, more]
+
+
+def new_id() -> str:
+    return prediction_id(call(None, 1), time.time_ns())
 
 
 def test_ids_are_distinct_ordered_in_time_and_do_not_follow_the_applications_seed() -> None:
     ids = set()
     for _ in range(200):
         random.seed(1)
-        ids.add(prediction_id())
+        ids.add(new_id())
     assert len(ids) == 200
     assert all(len(value) == 32 and int(value, 16) >= 0 for value in ids)
     assert sorted(value[:12] for value in ids)[0] > f"{1_700_000_000_000:012x}"
@@ -38,13 +48,13 @@ def test_ids_differ_after_a_fork() -> None:
     receive, send = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(send, f"{_scope._random.getrandbits(80):020x}".encode())
+        os.write(send, f"{frame.random_bits():020x}".encode())
         os._exit(0)
     child = os.read(receive, 20).decode()
     os.waitpid(pid, 0)
     os.close(receive)
     os.close(send)
-    assert child != f"{_scope._random.getrandbits(80):020x}"
+    assert child != f"{frame.random_bits():020x}"
 
 
 plain = st.recursive(
@@ -117,43 +127,45 @@ def test_rows(value: Any, expected: int | None) -> None:
 def test_a_request_passes_everything_on_at_its_end(recorder: Any) -> None:
     request = Request("client", "alias")
     features = object()
-    request.add(captured(), features, 3)
+    request.add(call(features, 3))
     assert recorder.calls == []
-    request.close()
-    request.close()
-    assert len(recorder.calls) == 1
-    request.add(captured(), features, None)
-    assert len(recorder.calls) == 2
+    assert request.rows == 3
+    request.add(call(features, None))
     assert request.rows is None
+    request.close()
+    request.close()
+    assert len(recorder.calls) == 2
+    request.add(call(features, None))
+    assert len(recorder.calls) == 3
 
 
 def test_a_request_holds_a_bounded_number_of_calls(recorder: Any) -> None:
     request = Request()
     for _ in range(HELD + 10):
-        request.add(captured(), object(), 1)
+        request.add(call(object(), 1))
     assert len(recorder.calls) == 10
     assert len(request.entries) == HELD
+    assert request.rows == HELD + 10
     request.close()
     assert len(recorder.calls) == HELD + 10
-    assert request.rows == HELD + 10
 
 
 def test_only_the_same_model_and_input_without_the_method_are_merged(recorder: Any) -> None:
     request = Request()
     model, features = object(), [1.0]
-    request.add(captured(model), features, 1)
+    request.add(call(features, 1, model))
     assert request.earlier(model, "predict", features) is None
     assert request.earlier(model, "predict_proba", [1.0]) is None
     assert request.earlier(object(), "predict_proba", features) is None
     assert request.earlier(model, "predict_proba", None) is None
     entry = request.earlier(model, "predict_proba", features)
     assert entry is not None
-    entry.merge("predict_proba", "p", {"decision_function": "d"})
+    _merge(entry, "predict_proba", "p", {"decision_function": "d"})
     assert request.earlier(model, "predict_proba", features) is None
     request.close()
     assert recorder.calls[0].outputs == {"predict_proba": "p", "decision_function": "d"}
     failed = Request()
-    failed.add(captured(model, error="ValueError"), features, None)
+    failed.add(call(features, None, model, "ValueError"))
     assert failed.earlier(model, "predict_proba", features) is None
     assert failed.ids == []
 
@@ -165,7 +177,7 @@ def test_threads_of_a_request_pass_each_call_on_once(recorder: Any) -> None:
     def work() -> None:
         barrier.wait()
         for _ in range(200):
-            request.add(captured(), object(), 1)
+            request.add(call(object(), 1))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -176,4 +188,4 @@ def test_threads_of_a_request_pass_each_call_on_once(recorder: Any) -> None:
         thread.join()
     request.close()
     assert len(recorder.calls) == 1600
-    assert len({call.prediction_id for call in recorder.calls}) == 1600
+    assert len(set(map(id, recorder.calls))) == 1600

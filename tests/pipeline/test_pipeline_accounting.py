@@ -279,14 +279,14 @@ def test_what_a_killed_worker_had_in_hand_is_counted_as_lost(
     otel_ml_pipeline.submit(calls.some(1))
     assert books(otel_ml_pipeline).counted == 1
     worker = otel_ml_pipeline._worker
-    count = worker._count
+    feed = worker.feeder._feed
 
     def dies(taken: Any) -> None:
-        monkeypatch.setattr(worker, "_count", count)
-        count(taken[:1])
+        monkeypatch.setattr(worker.feeder, "_feed", feed)
+        feed(taken[:1])
         raise SystemExit
 
-    monkeypatch.setattr(worker, "_count", dies)
+    monkeypatch.setattr(worker.feeder, "_feed", dies)
     with otel_ml_pipeline._start_lock:
         otel_ml_pipeline.queue.extend([calls.some(2), calls.some(3), calls.some(4)])
     found = books(otel_ml_pipeline)

@@ -1,0 +1,225 @@
+"""Calls that are alike in, one batch with the rows of all of them out.
+
+A server that answers single rows makes thousands of calls a second, each of one row. What costs the
+same for one row as for a thousand is done once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_ml.frame import (
+    BY_HAND,
+    DURATION,
+    FEATURES,
+    GIVEN,
+    ID,
+    METHOD,
+    MODEL,
+    MORE,
+    OUTPUT,
+    REQUEST,
+    Frame,
+)
+from otel_ml.intake import convert
+from otel_ml.types import Batch, Captured, FloatArray, IntArray
+
+__all__ = ["Stack", "alike", "convert_stack", "stack"]
+
+_NONE: Final = type(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Calls that are converted together.
+
+    Parameters
+    ----------
+    call
+        One call with the rows of all.
+    sizes
+        Rows of each, shape ``(calls,)``.
+    durations
+        Seconds each took, shape ``(calls,)``.
+    ids, aliases, clients
+        Of each, or None where no call has one.
+    """
+
+    call: Captured
+    sizes: IntArray
+    durations: FloatArray
+    ids: Sequence[str | None] | None
+    aliases: Sequence[str | None] | None
+    clients: Sequence[str | None] | None
+
+
+def alike(calls: Sequence[Frame | Captured]) -> Iterator[Sequence[Frame | Captured]]:
+    """Yield neighbouring calls that can be stacked; any other one by itself."""
+    if len(calls) > 1 and set(map(type, calls)) == {list}:
+        fields = list(zip(*calls, strict=True))
+        if (
+            len(set(map(id, fields[MODEL]))) == 1
+            and len(set(fields[METHOD])) == 1
+            and len(set(map(type, fields[FEATURES]))) == 1
+            and len(set(map(_output_type, fields[OUTPUT]))) == 1
+            and set(map(type, fields[MORE])) == {_NONE}
+        ):
+            yield calls
+            return
+    for kind, group in groupby(calls, _kind):
+        if kind is None:
+            for call in group:
+                yield [call]
+        else:
+            yield list(group)
+
+
+def _output_type(output: object) -> object:
+    return tuple(map(type, output)) if type(output) is tuple else type(output)
+
+
+def _kind(call: Frame | Captured) -> tuple[Any, ...] | None:
+    """Return what calls must share to be stacked; None where a call stands by itself."""
+    if type(call) is not list or call[MORE] is not None:
+        return None
+    return id(call[MODEL]), call[METHOD], type(call[FEATURES]), _output_type(call[OUTPUT])
+
+
+def stack(frames: Sequence[Frame]) -> Stack | None:
+    """Return calls that are `alike` as one; None where their rows cannot be put together.
+
+    Parameters
+    ----------
+    frames
+        Calls of one model's method on one type of input.
+    """
+    fields = list(zip(*frames, strict=True))
+    first = frames[0]
+    features = _stacked(fields[FEATURES])
+    if features is None:
+        return None
+    if first[METHOD] == BY_HAND:
+        return _stacked_by_hand(fields, *features)
+    outputs = _stacked(fields[OUTPUT])
+    if outputs is None or features[1] != outputs[1]:
+        return None
+    requests = fields[REQUEST]
+    aliases: list[str | None] = [None if r is None else r.alias for r in requests]
+    clients: list[str | None] = [None if r is None else r.client for r in requests]
+    ids: tuple[str | None, ...] = fields[ID]
+    return Stack(
+        Captured(first[MODEL], first[METHOD], features[0], outputs[0], 0),
+        np.array(outputs[1], dtype=np.int64),
+        np.array(fields[DURATION], dtype=np.float64) / 1e9,
+        ids if any(ids) else None,
+        aliases if any(aliases) else None,
+        clients if any(clients) else None,
+    )
+
+
+def _stacked_by_hand(fields: Sequence[Any], features: Any, sizes: list[int]) -> Stack | None:
+    """Return calls that were reported by hand as one."""
+    extra: dict[str, Any] = {}
+    for name, values in zip(GIVEN, zip(*fields[OUTPUT], strict=True), strict=True):
+        if values[0] is None:
+            continue
+        found = _stacked(values)
+        if found is None or found[1] != sizes:
+            return None
+        extra[name] = found[0]
+    known = np.array(fields[DURATION], dtype=np.float64)
+    return Stack(
+        Captured(fields[MODEL][0], BY_HAND, features, None, 0, extra=extra),
+        np.array(sizes, dtype=np.int64),
+        known[known >= 0] / 1e9,
+        None,
+        None,
+        None,
+    )
+
+
+def _stacked(values: Sequence[Any]) -> tuple[Any, list[int]] | None:
+    """Return arrays or lists of rows as one, and the rows of each."""
+    kind = type(values[0])
+    if kind is np.ndarray:
+        arrays: Sequence[NDArray[Any]] = values
+        if len({(a.dtype, a.shape[1:]) for a in arrays if a.ndim}) != 1 or not all(
+            a.ndim in (1, 2) for a in arrays
+        ):
+            return None
+        return np.concatenate(arrays), list(map(len, arrays))
+    if kind is list and all(values):
+        rows = list(chain.from_iterable(values))
+        kinds = set(map(type, rows))
+        if len(kinds) == 1 and kinds <= {list, tuple, float, int, str}:
+            return rows, list(map(len, values))
+    return None
+
+
+def convert_stack(
+    stack: Stack,
+    *,
+    names: Sequence[str] = (),
+    positive: str | None = None,
+    ignore: Sequence[str] = (),
+    hide: Callable[[str], str] = str,
+) -> Batch | None:
+    """Convert calls that were put together.
+
+    Parameters
+    ----------
+    stack
+        The calls.
+    names, positive, ignore
+        As for `convert`.
+    hide
+        Makes the pseudonym of a client.
+
+    Returns
+    -------
+    Batch or None
+        None where something is odd about any of them: then each has to be converted by itself.
+    """
+    batch = convert(stack.call, names=names, positive=positive, ignore=ignore).batch
+    rows = stack.sizes.tolist()
+    if batch is None or not batch.features or batch.n != sum(rows):
+        return None
+    if batch.scores is None and batch.predictions is None:
+        return None
+    if stack.call.method == BY_HAND:
+        durations = stack.durations if len(stack.durations) else None
+        return replace(batch, durations=durations, sizes=stack.sizes)
+    ids = stack.ids
+    if ids is None and stack.aliases is not None:
+        ids = stack.aliases  # nobody was told another one
+    if ids is not None and not all(ids):
+        return None
+    clients = None
+    if stack.clients is not None:
+        hidden = [None if c is None else hide(c) for c in stack.clients]
+        clients = [c for c, n in zip(hidden, rows, strict=True) for _ in range(n)]
+    return replace(
+        batch,
+        ids=None if ids is None else list(_row_ids(ids, rows)),  # type: ignore[arg-type]  # all are texts
+        aliases=None if stack.aliases is None else _row_ids(stack.aliases, rows),
+        clients=clients,
+        durations=stack.durations,
+        sizes=stack.sizes,
+    )
+
+
+def _row_ids(bases: Sequence[str | None], rows: Sequence[int]) -> Sequence[str | None]:
+    """Return the id of each row: that of its call, with its place where the call has several."""
+    if sum(rows) == len(rows):
+        return bases
+    return [
+        base if base is None or n == 1 else f"{base}-{i}"
+        for base, n in zip(bases, rows, strict=True)
+        for i in range(n)
+    ]
