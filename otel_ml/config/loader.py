@@ -145,6 +145,7 @@ def _override(settings: Settings, env: Mapping[str, str]) -> Settings:
         models=_one_model(settings.models, env),
         budget=_from_env(budget, env),
         capture=_from_env(settings.capture, env),
+        export=_from_env(settings.export, env),
     )
 
 

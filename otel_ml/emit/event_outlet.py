@@ -100,7 +100,7 @@ class EventOutlet(Outlet[Entry]):
             raise
         self.lose("rejected", delivery.rejected)
         self._give_up(delivery.refused, "rejected")
-        self._give_up(delivery.oversize, "unencodable")
+        self._give_up(delivery.oversize, "too_large")
         self._forget(set(entries) - {*delivery.kept, *delivery.refused, *delivery.oversize})
         self._in_hand = ()
         self._give_up(self._backlog.put_back(delivery.kept), "export_failed")

@@ -235,7 +235,7 @@ class _Process:
             for reason, number in outlet.losses().items():
                 dropped[reason] = dropped.get(reason, 0) + number
         if self._spool is not None and (lost := self._spool.take_lost()):
-            dropped["export_failed"] = dropped.get("export_failed", 0) + lost
+            dropped["spool_full"] = lost
         found: dict[str, set[str]] = {}
         for signal, ticket in begun:
             ended = ticket is not None and ticket.done and ticket.result

@@ -35,10 +35,17 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _instances: dict[int, str] = {}
+_detected: dict[int, Resource] = {}
 
-# a process number may come again: an ancestor's, or the 1 of a container made by a fork
+
+def _forget() -> None:
+    # a process number may come again: an ancestor's, or the 1 of a container made by a fork
+    _instances.clear()
+    _detected.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_instances.clear)
+    os.register_at_fork(after_in_child=_forget)
 
 ResourceSource: TypeAlias = Callable[[], Resource]
 
@@ -75,9 +82,13 @@ def application_resource() -> Resource:
     stated = getattr(trace.get_tracer_provider(), "resource", None)
     if isinstance(stated, Resource):
         return stated
+    pid = os.getpid()
     try:
-        return Resource.create()
+        found = _detected[pid] = Resource.create()
+        return found
     except Exception:  # Detectors are other people's code, and need threads that exit forbids.
+        if pid in _detected:
+            return _detected[pid]  # a worker started again at exit goes on with the same series
         _log.debug("resource detection failed; the variables are used alone", exc_info=True)
         known = Resource(
             {

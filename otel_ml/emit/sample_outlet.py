@@ -93,7 +93,7 @@ class SampleOutlet(Outlet[Piece]):
     def _send(self, items: Sequence[Piece], now_ns: int, deadline: float) -> str:
         delivery = self._lane.deliver(items, deadline)
         self.lose("rejected", delivery.rejected + _points(delivery.refused))
-        self.lose("unencodable", _points(delivery.oversize))
+        self.lose("too_large", _points(delivery.oversize))
         if self._deltas is not None:
             self._deltas.commit(_series(items) - _series(delivery.kept), now_ns)
         if self._spool is not None:

@@ -343,3 +343,15 @@ def test_every_number_has_bounds() -> None:
             if hint in (int, float) or float in get_args(hint):
                 assert option.maximum is not None, name
                 assert (option.minimum is None) != (option.above is None), name
+
+
+def test_a_spool_is_named_by_its_variable_or_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "conf" / "ml.yaml"
+    file.parent.mkdir()
+    file.write_text("export:\n  spool: kept\n  spool_bytes: 2000000\n", encoding="utf-8")
+    named = load({"OTEL_ML_CONFIG_FILE": str(file)})
+    assert named.export == ExportSettings(file.parent / "kept", 2_000_000)
+    changed = load({"OTEL_ML_CONFIG_FILE": str(file), "OTEL_ML_SPOOL_DIR": "elsewhere"})
+    assert changed.export == ExportSettings(Path.cwd() / "elsewhere", 2_000_000)
+    with pytest.raises(ConfigError, match="spool_bytes"):
+        from_mapping({"export": {"spool_bytes": 5}}, {})

@@ -248,7 +248,7 @@ def test_a_request_too_large_for_a_grpc_server_is_divided(server: GrpcReceiver) 
     events = [make.event(f"ml.e{i}", attributes={"text": "x" * 500}) for i in range(20)]
     events.append(make.event("ml.large", attributes={"text": "x" * 5_000}))
     report = make.send(sink, events=events)
-    assert report.dropped == {"unencodable": 1}
+    assert report.dropped == {"too_large": 1}
     assert report.outcomes == {"logs": "partial"}
     bodies = [request.SerializeToString() for request in small.logs]
     assert sorted(names_of(bodies)) == sorted(f"ml.e{i}" for i in range(20))
@@ -298,7 +298,7 @@ def test_what_is_refused_is_halved_down_to_what_is_at_fault(
     report = make.send(
         sink, events=[make.event(name) for name in [*names[:11], "ml.bad", *names[11:]]]
     )
-    assert report.dropped == {"rejected" if status == 400 else "unencodable": 1}
+    assert report.dropped == {"rejected" if status == 400 else "too_large": 1}
     bodies = [body for _, _, body in scripted.requests if b"ml.bad" not in body]
     assert sorted(names_of(bodies)) == sorted(names)
     asked = len(scripted.requests)

@@ -101,6 +101,30 @@ def test_what_can_be_sent_at_the_exit_is_sent(before: str) -> None:
         assert len(receiver.events("ml.e")) == (2 if before == "exported before" else 1)
 
 
+WHOLE = """
+import atexit, time
+
+began = [0.0]
+atexit.register(lambda: print(f"took {time.monotonic() - began[0]:.3f}"))  # the last to run
+import otel_ml
+
+otel_ml.observe(model="m", features=[[0.5, 1.0]], scores=[0.1])
+began[0] = time.monotonic()
+"""
+
+
+@pytest.mark.server
+@pytest.mark.fault("A12", "C1", "C2")
+@pytest.mark.parametrize("state", ["refused", "black-holed", "dripping"])
+def test_a_serving_process_ends_within_the_budget(state: str) -> None:
+    """From a prediction to the end of the process, with everything that is between them."""
+    with receiver_that_is(state) as port:
+        ended = alone(WHOLE, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    assert float(ended.out.split()[1]) <= BUDGET + SLACK
+
+
 def test_signals_go_at_the_same_time() -> None:
     """Each of three pieces of work waits until all three have begun."""
     together = threading.Barrier(3)

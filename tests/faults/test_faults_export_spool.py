@@ -22,6 +22,7 @@ from otel_ml.emit.lane import Patience
 from otel_ml.emit.otlp import OtlpSink
 from otel_ml.emit.receiver import Receiver
 from otel_ml.emit.spool_file import SpoolFile
+from otel_ml.semconv.metrics import ML_PREDICTIONS
 from tests.emit.conftest import Make, Scripted, scripted_server
 from tests.faults.processes import ROOT, alone
 from tests.faults.proxy import Fault, Proxy
@@ -344,7 +345,7 @@ def test_a_spool_is_bounded_and_what_it_loses_is_counted(receiver: Receiver, spo
         events = [make.event(attributes={"text": "x" * 100_000})]
         dropped.update(make.send(sink, events=events, timeout=0.2).dropped)
         assert sum(path.stat().st_size for path in spool.iterdir()) <= size + 50_000
-    assert dropped["export_failed"] in (5, 10), "one or two processes' four events and a state"
+    assert dropped["spool_full"] in (5, 10), "one or two processes' four events and a state"
     sink.shutdown(0.1)
 
 
@@ -435,4 +436,38 @@ def test_nothing_that_was_exported_is_lost_by_sigkill(receiver: Receiver, spool:
         assert got in (set(range(1, value + 1)), set(range(1, value + 2))), name
     known = {f"ml.run{run}.{i}" for run in range(12) for i in range(1, 8)}
     assert set(arrived) <= known
+    assert files(spool) == []
+
+
+PREDICTING = """
+import os, signal, sys
+import otel_ml
+
+for row in range(int(sys.argv[1])):
+    otel_ml.observe(model="churn", features=[[0.5, float(row)]], scores=[0.1])
+otel_ml.flush(timeout=20.0)
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.server
+@pytest.mark.fault("D4")
+def test_predictions_of_a_killed_process_are_counted_in_the_end(
+    receiver: Receiver, spool: Path
+) -> None:
+    """From the prediction to the receiver, with nothing but the variable set."""
+    variables = {
+        "OTEL_ML_SPOOL_DIR": str(spool),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE,
+        "OTEL_SERVICE_NAME": "shop",
+    }
+    killed = alone(PREDICTING, "50", "killed", environ=variables)
+    assert killed.code == -signal.SIGKILL, killed.err
+    assert list(spool.glob("*.spool"))
+    variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
+    ended = alone(PREDICTING, "3", "ended", environ=variables)
+    assert ended.code == 0, ended.err
+    counts = sorted(value for _, value in receiver.series(ML_PREDICTIONS.name))
+    assert counts == [3, 50]
     assert files(spool) == []

@@ -266,7 +266,7 @@ def test_a_large_batch_is_divided_and_one_record_that_is_too_large_is_dropped(
     report = make.send(
         sink, *samples, make.counter(1, "ml.large", text="x" * (limit + 1)), events=events
     )
-    assert report.dropped == {"unencodable": 2}
+    assert report.dropped == {"too_large": 2}
     assert [e["name"] for e in receiver.events()] == [f"ml.e{i}" for i in range(40)]
     assert sorted(v for _, v in receiver.series("ml.test.counter")) == list(range(200))
     requests = [*receiver.logs, *receiver.metrics]
