@@ -13,7 +13,6 @@ import threading
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
@@ -30,26 +29,31 @@ _ENDING: Final = ("SIGTERM", "SIGHUP")
 
 Flush: TypeAlias = Callable[[float], object]
 
+_registered = False
+
 
 def at_exit(flush: Flush) -> None:
-    """Run a flush when this process ends normally.
+    """Run a flush when this process ends normally, and when one forked from it does.
 
     Parameters
     ----------
     flush
-        Takes the seconds it may last. It must do nothing in a forked child.
+        Takes the seconds it may last. Of several only the first is run by `atexit`: what is
+        registered early is run late, when others have had the occasion to predict.
 
     Notes
     -----
     Children of `multiprocessing` end without `atexit`; they run finalizers of their own, before
     which they forget those of their parent.
     """
-    last = partial(_last, flush)
-    atexit.register(last)
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(_last, flush)
     process: Any = sys.modules.get("multiprocessing.process")
     util: Any = sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, last, exitpriority=_LAST)
+        util.Finalize(None, _last, args=(flush,), exitpriority=_LAST)
 
 
 def on_signals(flush: Flush) -> bool:

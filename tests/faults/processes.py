@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Finished", "alone"]
+__all__ = ["Finished", "alone", "running", "started"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -50,16 +51,7 @@ def alone(
     module
         The script is the name of a module, which its children can import.
     """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    path = [str(ROOT), *(p for p in sys.path if p)]
-    process = subprocess.Popen(
-        [sys.executable, "-m" if module else "-c", script, *args],
-        env={**inherited, "PYTHONPATH": os.pathsep.join(path), **(environ or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = started(script, *args, environ=environ, module=module)
     began = time.monotonic()
     first = ""
     try:
@@ -74,3 +66,41 @@ def alone(
         out, err = process.communicate()
         raise AssertionError(f"hangs after {timeout} s\n{first}{out}\n{err}") from None
     return Finished(process.returncode, first + out, err, time.monotonic() - began)
+
+
+def started(
+    script: str,
+    *args: str,
+    environ: Mapping[str, str] | None = None,
+    module: bool = False,
+    stdin: int | None = subprocess.DEVNULL,
+) -> subprocess.Popen[str]:
+    """Start a script in a process group of its own; see `alone`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    path = [str(ROOT), *(p for p in sys.path if p)]
+    return subprocess.Popen(
+        [sys.executable, "-m" if module else "-c", script, *args],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(path), **(environ or {})},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def running(
+    script: str,
+    *args: str,
+    environ: Mapping[str, str] | None = None,
+    stdin: int | None = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a script until the end of the block; nothing of it is left behind."""
+    with started(script, *args, environ=environ, stdin=stdin) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
