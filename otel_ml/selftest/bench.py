@@ -104,11 +104,11 @@ class Bench:
             self.settle(self._watched, self.collector)
         return self._watched
 
-    def start(self, collector: Collector | None = None) -> Application:
+    def start(self, collector: Collector | None = None, **variables: str) -> Application:
         """Start one more application, watched if there is a collector; killed at the end."""
         watched = collector is not None
         name = f"{len(self._all):02}-{'with' if watched else 'without'}"
-        environ = environment(None if collector is None else collector.endpoint)
+        environ = environment(None if collector is None else collector.endpoint, **variables)
         if self._estimator:
             environ["OTEL_ML_CAPTURE_OFFLINE"] = "true"
         started = Application(

@@ -77,9 +77,9 @@ class Traffic:
 
 
 @contextmanager
-def _ending(bench: Bench) -> Iterator[tuple[Application, Collector]]:
+def _ending(bench: Bench, **variables: str) -> Iterator[tuple[Application, Collector]]:
     with Collector() as collector:
-        application = bench.start(collector)
+        application = bench.start(collector, **variables)
         try:
             yield application, collector
         finally:
@@ -167,6 +167,39 @@ def sigkill(bench: Bench, trial: Trial) -> None:
         counted = collector.totals().captured - arrived
         exact = came and counted == given
         trial.check("starts afresh", exact, f"{given} made after the restart, {counted} counted")
+
+
+@fault(
+    "sigkill_spool",
+    "SIGKILL while the collector is gone, with the spool on",
+    "Everything that was flushed arrives when the server is started again, once.",
+    quick=False,
+    needs=_no_signals,
+)
+def sigkill_spool(bench: Bench, trial: Trial) -> None:
+    """Flush into nothing but the spool, kill the server, and start another in its place."""
+    spool = {"OTEL_ML_SPOOL_DIR": str(bench.folder / "spool")}
+    with _ending(bench, **spool) as (application, collector):
+        with collector.being("refused"):
+            with Traffic(application) as traffic:
+                traffic.run(LOAD)
+            given = application.ask("state")["given"]
+            application.ask("flush", timeout=BUDGET)
+            application.send(signal.SIGKILL)
+            trial.check("killed", application.ended(PATIENCE), f"{given} predictions, none sent")
+        before = collector.totals().captured
+        again = bench.start(collector, **spool)
+        with Traffic(again) as traffic:
+            traffic.run(LOAD / 2)
+        bench.settle(again, collector)
+        more = again.ask("state")["given"]
+        collector.wait(lambda t: t.captured >= given + more, RECOVERY)
+        bench.settle(again, collector)
+        trial.quiet(again.ask("state")["errors"], again.output())
+        trial.check("nothing sent before", before == 0, f"{before} arrived while it was gone")
+        trial.books(collector.totals(), given + more)
+        processes = collector.totals().processes
+        trial.check("as what it was", processes == 2, f"sent under {processes} identities")
 
 
 def _terminate(application: Application, trial: Trial) -> float:

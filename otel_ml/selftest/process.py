@@ -7,12 +7,10 @@ import contextlib
 import http.client
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -192,18 +190,14 @@ class Application:
             _alive.discard(self)
 
     def _ready(self) -> int:
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + _START
-        line = b""
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self.process.stdout, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if not waiting.select(max(deadline - time.monotonic(), 0.0)):
-                    break
-                piece = os.read(self.process.stdout.fileno(), 4096)
-                if not piece:
-                    break
-                line += piece
+        said_first: list[bytes] = []
+        stdout = self.process.stdout
+        assert stdout is not None
+        # A thread, since not every system can wait for a pipe.
+        reader = threading.Thread(target=lambda: said_first.append(stdout.readline()), daemon=True)
+        reader.start()
+        reader.join(_START)
+        line = said_first[0] if said_first else b""
         if not line.endswith(b"\n"):
             said = self.output().strip().splitlines()[-5:]
             raise SelftestError(

