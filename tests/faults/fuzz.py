@@ -149,7 +149,7 @@ class Fuzzer:
     def _label(self) -> None:
         ids = self._maybe(0.9) if self.rng.random() < 0.5 else ["a", "b"]
         labels = self._maybe(0.9) if self.rng.random() < 0.5 else [odd.cell(self.rng), 1]
-        model = self.rng.choice([None, "m"])
+        model = self.rng.choice([None, "m", odd.value(self.rng)])
         self.calls["record_labels"] += 1
         otel_ml.record_labels(ids=ids, labels=labels, model=model)
 

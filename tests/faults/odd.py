@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -18,8 +19,16 @@ from typing import Any, Final
 from unittest.mock import MagicMock
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
-__all__ = ["KINDS", "NUMBERS", "TEXTS", "Hostile", "Tensor", "hostile", "value", "warm"]
+__all__ = ["KINDS", "MANY", "NUMBERS", "TEXTS", "Hostile", "Tensor", "hostile", "value", "warm"]
+
+MANY: Final = settings(
+    deadline=None,
+    max_examples=5_000 if "OTEL_ML_FAULTS_LONG" in os.environ else 50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+"""Settings of properties: with ``OTEL_ML_FAULTS_LONG`` set, a hundred times as many examples."""
 
 HUGE: Final = 10**400
 NUMBERS: Final = (

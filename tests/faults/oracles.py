@@ -140,9 +140,17 @@ class Messages(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.records: list[logging.LogRecord] = []
+        self._more = threading.Condition()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        with self._more:
+            self.records.append(record)
+            self._more.notify_all()
+
+    def wait(self, pattern: str) -> bool:
+        """Wait until a message matches; the worker looks at losses once a second."""
+        with self._more:
+            return self._more.wait_for(lambda: self.matching(pattern), HANG) != []
 
     def matching(self, pattern: str) -> list[str]:
         """Return the messages in which a pattern is found."""
@@ -273,6 +281,7 @@ def faulty(
         elif given is not None:
             assert books.lost == 0, books
         if said is not None:
+            assert messages.wait(said), messages.matching("")
             assert len(messages.matching(said)) == 1, messages.matching("")
         assert not (trial.once and messages.repeated()), messages.repeated()
         assert len(messages.records) <= trial.kinds, messages.matching("")

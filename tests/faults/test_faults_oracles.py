@@ -96,7 +96,7 @@ HELD: list[Any] = []
     [
         (raising, "raised into the application"),
         (slow, "a call took"),
-        (unaccounted, "1 were given"),
+        (unaccounted, "3 were given"),
         (silently_lost, "closed"),
         (talkative, "again"),
         (dead, "queue_full"),
