@@ -93,7 +93,7 @@ class Hand(Generic[Result]):
         return ticket
 
     def dismiss(self) -> None:
-        """End the thread after what it was given."""
+        """End the thread after what it was given; nothing may be begun after that."""
         if self._thread is not None:
             self._tickets.put(None)
 

@@ -141,7 +141,7 @@ class _Process:
     ) -> None:
         self.pid = os.getpid()
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._ended = False
         with suppress_instrumentation():  # detectors may ask the network
             identity = encode_resource(resource())
         self._spool: Spool | None = None
@@ -191,10 +191,15 @@ class _Process:
 
     def close(self, deadline: float) -> None:
         self._closed = True
+        for outlet in self._outlets:
+            outlet.hurry()
         if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
             _log.warning("connections are left open: another thread is exporting")
             return
         try:
+            if self._ended:
+                return
+            self._ended = True
             finish([outlet.close(deadline) for outlet in self._outlets], deadline)
         finally:
             self._lock.release()

@@ -59,9 +59,12 @@ class Outlet(Generic[Item]):
             lost, self._lost = self._lost, {}
             return lost
 
+    def hurry(self) -> None:
+        """Have a delivery under way wait for nothing any more."""
+        self._lane.hurry()
+
     def close(self, deadline: float) -> Ticket[str]:
         """Send what is still kept once more, and then close the connection."""
-        self._lane.hurry()
         ticket = self._hand.begin(self._close, deadline)
         self._hand.dismiss()
         return ticket

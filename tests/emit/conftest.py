@@ -162,9 +162,7 @@ class GrpcReceiver:
         self.port = 0
         self._server: grpc.Server | None = None
 
-    def start(
-        self, credentials: grpc.ServerCredentials | None = None, options: Any = None
-    ) -> None:
+    def start(self, credentials: grpc.ServerCredentials | None = None, options: Any = None) -> None:
         server = grpc.server(ThreadPoolExecutor(2), options=options)
         outer = self
 

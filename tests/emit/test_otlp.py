@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -203,6 +204,16 @@ def test_after_shutdown_events_are_counted_as_lost(make: Any, receiver: Receiver
     sink.shutdown(1)
     report = make.send(sink, make.counter(2), events=[make.event()])
     assert (report.ok, report.dropped) == (False, {"closed": 1})
+
+
+def test_a_second_shutdown_has_nothing_to_wait_for(make: Any, receiver: Receiver) -> None:
+    sink = sink_to(receiver.endpoint)
+    make.send(sink, make.counter(1))
+    sink.shutdown(5)
+    ended = threading.Thread(target=sink.shutdown, args=(3600.0,), daemon=True)
+    ended.start()
+    ended.join(30)
+    assert not ended.is_alive()
 
 
 def test_shutdown_sends_what_was_kept(make: Any, scripted: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -213,6 +214,28 @@ def test_the_last_export_asks_once_more_though_it_was_told_to_wait(scripted: Scr
     assert len(scripted.requests) == 1
     sink.shutdown(5)
     assert len(scripted.requests) == 2
+
+
+@pytest.mark.fault("C3", "D3")
+def test_an_end_does_not_wait_for_a_time_that_was_asked_for(scripted: Scripted) -> None:
+    """The export that waits a minute in another thread is cut short; its event is sent at once."""
+    came = threading.Event()
+    scripted.replies = [Reply(503, before=came.set)]
+    sink = http_sink(scripted, Patience(backoff=(60.0,)))
+    reports: list[Any] = []
+    exporting = threading.Thread(
+        target=lambda: reports.append(make.send(sink, events=[make.event("ml.a")], timeout=100.0))
+    )
+    exporting.start()
+    assert came.wait(30)
+    began = time.monotonic()
+    while exporting.is_alive():  # it may not have begun to wait when it is told not to
+        sink.shutdown(1.0)
+        exporting.join(0.1)
+        assert time.monotonic() - began < 30
+    sink.shutdown(20.0)
+    assert reports[0].outcomes == {"logs": "failure"}
+    assert names_of([body for _, _, body in scripted.requests]) == ["ml.a", "ml.a"]
 
 
 # C4
