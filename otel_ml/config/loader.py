@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, get_origin
 
 from otel_ml.config import environment
 from otel_ml.config.document import MAX_BYTES, from_yaml
+from otel_ml.config.export import ExportSettings
 from otel_ml.config.model import BudgetSettings, CaptureSettings, ModelSettings, Settings
 from otel_ml.config.tree import Items, Node, Origin, Scalar, Table, to_tree
 from otel_ml.config.units import parse_allowance
@@ -19,7 +20,7 @@ from otel_ml.errors import ConfigError
 
 __all__ = ["DECLARATIVE", "DEFAULT_FILE", "from_mapping", "load", "unknown_variables"]
 
-_S = TypeVar("_S", Settings, BudgetSettings, CaptureSettings, ModelSettings)
+_S = TypeVar("_S", Settings, BudgetSettings, CaptureSettings, ExportSettings, ModelSettings)
 
 DEFAULT_FILE: Final = "otel-ml.yaml"
 DECLARATIVE: Final = "OTEL_CONFIG_FILE"

@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
@@ -117,9 +119,6 @@ def _failure(error: grpc.RpcError) -> Answer:
 
 def _retry_after(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:
     """Return the seconds a receiver asks to wait, in the standard's trailer or the SDK's own."""
-    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-
     found: dict[str, float] = {}
     for key, value in trailers:
         if key not in (_STATUS, _RETRY_INFO) or not isinstance(value, bytes):

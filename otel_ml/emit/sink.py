@@ -57,7 +57,7 @@ class Sink(Protocol):
         start_ns, now_ns
             Start of the process' counts and time of the samples, nanoseconds since the epoch.
         timeout
-            Seconds the whole call may take.
+            Seconds the whole call may take; with 0 it takes the events and waits for nothing.
         """
         ...
 

@@ -83,10 +83,12 @@ def preload(destination: Destination) -> None:
 
     A module that another thread is half-way through importing at a fork stays so in the child.
     """
-    "localhost".encode("idna")
+    "localhost".encode("idna")  # a look-up of a name does so
     if destination.protocol == "grpc":
         import otel_ml.emit.grpc_client
     else:
+        import netrc  # noqa: F401 requests imports it with the first request
+
         import otel_ml.emit.http_client  # noqa: F401
 
 

@@ -374,6 +374,60 @@ def test_processes_that_live_are_left_alone(receiver: Receiver, spool: Path) -> 
     one.shutdown(0.1)
 
 
+HEIR = """
+import os, sys
+from pathlib import Path
+from tests.faults.test_faults_export_spool import make, sink_to
+
+sink = sink_to(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+os.write(1, b"ready\\n")
+os.read(0, 1)
+ok = make.send(sink, make.counter(1)).ok
+os.write(1, b"done\\n")
+os.read(0, 1)
+sink.shutdown(20)
+sys.exit(not ok)
+"""
+
+
+@pytest.mark.server
+@pytest.mark.fault("D10")
+def test_of_many_that_start_at_once_one_sends_what_was_left(
+    receiver: Receiver, spool: Path
+) -> None:
+    for i in range(5):
+        abandoned(spool, f"old{i}", value=i)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    command = [sys.executable, "-c", HEIR, receiver.endpoint, str(spool)]
+    started = [
+        subprocess.Popen(
+            [*command, f"heir{i}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        )
+        for i in range(4)
+    ]
+    for step in (b"ready\n", b"done\n"):
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == step
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write(b"x")
+            process.stdin.flush()
+    for process in started:
+        with process:
+            assert process.wait(60) == 0
+    assert sorted(event["name"] for event in receiver.events()) == [f"ml.old{i}" for i in range(5)]
+    sent = Counter(
+        pair.value.string_value
+        for request in receiver.metrics
+        for resource in request.resource_metrics
+        for pair in resource.resource.attributes
+        if pair.key == "service.name"
+    )
+    assert sent == {**{f"old{i}": 1 for i in range(5)}, **{f"heir{i}": 1 for i in range(4)}}
+    assert files(spool) == []
+
+
 KILLED = """
 import os, sys, time
 from pathlib import Path
