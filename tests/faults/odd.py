@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -21,7 +22,18 @@ from unittest.mock import MagicMock
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-__all__ = ["KINDS", "MANY", "NUMBERS", "TEXTS", "Hostile", "Tensor", "hostile", "value", "warm"]
+__all__ = [
+    "KINDS",
+    "MANY",
+    "NUMBERS",
+    "TEXTS",
+    "Held",
+    "Hostile",
+    "Tensor",
+    "hostile",
+    "value",
+    "warm",
+]
 
 MANY: Final = settings(
     deadline=None,
@@ -97,6 +109,33 @@ _QUESTIONS: Final = """
 """
 for _name in _QUESTIONS.split():
     setattr(Hostile, _name, _ask)
+
+
+class Held:
+    """An object that answers nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.go = threading.Event()
+
+    def _wait(self, *_: Any, **__: Any) -> Any:
+        self.reached.set()
+        assert self.go.wait(60)
+        return 1
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        self._wait()
+        return np.array([[0.5]])
+
+    def __str__(self) -> str:
+        return str(self._wait())
+
+    __float__ = __int__ = __index__ = __len__ = __hash__ = __bool__ = _wait
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = _wait
+
+    def __iter__(self) -> Any:
+        self._wait()
+        return iter(())
 
 
 class Recursive:

@@ -29,6 +29,7 @@ from otel_ml import config
 from otel_ml import pipeline as current
 from otel_ml.semconv import metrics as m
 from otel_ml.testing import MemoryPipeline
+from tests.faults.odd import Held
 
 __all__ = ["HANG", "Books", "Messages", "Trial", "faulty", "rss", "same", "served"]
 
@@ -224,7 +225,21 @@ class Trial:
         if self.given is not None:
             self.given += n
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the worker busy inside of the block, so that what is handed over there waits."""
+        holding = Held()
+        otel_ml.observe(model="held", scores=holding)
+        if self.given is not None:
+            self.given += 1
+        assert holding.reached.wait(HANG)
+        try:
+            yield
+        finally:
+            holding.go.set()
+
     def books(self) -> Books:
+        """Export everything and read the books."""
         return Books.of(self.pipeline)
 
 
