@@ -99,6 +99,7 @@ def test_in_the_middle_of_a_prediction() -> None:
 def test_under_load() -> None:
     """Threads predict all the while; what had returned before the signal came is counted."""
     script = PREDICT + (
+        "predict(1)\n"  # in the main thread: only there can a handler be installed
         "done = [0] * 3\n"
         "def load(i):\n"
         "    while True:\n"
