@@ -7,7 +7,6 @@ the first export in it and left alone after a fork.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -26,6 +25,7 @@ from otel_ml.emit.resource import (
     ResourceSource,
     application_resource,
     encode_resource,
+    instance_id,
 )
 from otel_ml.emit.sample_outlet import SampleOutlet
 from otel_ml.emit.sink import ExportReport
@@ -108,7 +108,7 @@ class OtlpSink:
         """Send the events that are still kept, then close the connections."""
         deadline = time.monotonic() + timeout
         process = self._process
-        if process is None or process.pid != os.getpid():
+        if process is None or process.instance != instance_id():
             return
         try:
             process.close(deadline)
@@ -117,7 +117,8 @@ class OtlpSink:
 
     def _own(self) -> _Process:
         process = self._process
-        if process is None or process.pid != os.getpid():
+        # Not the process number alone: one may come again, as the 1 of a container does.
+        if process is None or process.instance != instance_id():
             if process is not None:
                 # Destroying a parent's gRPC channel in a forked child can hang.
                 _abandoned.append(process)
@@ -139,7 +140,7 @@ class _Process:
         patience: Patience,
         spool: tuple[Path, int] | None,
     ) -> None:
-        self.pid = os.getpid()
+        self.instance = instance_id()
         self._lock = threading.Lock()
         self._closed = self._ended = False
         with suppress_instrumentation():  # detectors may ask the network

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from otel_ml.emit.resource import EncodedResource
+from otel_ml.emit.resource import EncodedResource, instance_id
 
 __all__ = ["SUFFIX", "SpoolFile", "files_of", "remove_files"]
 
@@ -43,7 +43,7 @@ CREATE TABLE event (
 CREATE TABLE state (destination TEXT PRIMARY KEY, body BLOB NOT NULL);
 """
 
-_held: dict[int, set[str]] = {}
+_held: dict[str, set[str]] = {}  # names of the files that a process owns
 
 
 class SpoolFile:
@@ -191,7 +191,7 @@ class SpoolFile:
         with contextlib.suppress(OSError):
             os.unlink(self.path.with_suffix(_LOCK))
         os.close(self._descriptor)
-        _held.get(os.getpid(), set()).discard(self.path.name)
+        _held.get(instance_id(), set()).discard(self.path.name)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -236,7 +236,7 @@ def _own(path: Path) -> int | None:
     Closing any descriptor of a file gives up all locks of this process on it, so one that this
     process holds must not even be opened.
     """
-    held = _held.setdefault(os.getpid(), set())
+    held = _held.setdefault(instance_id(), set())
     if path.name in held:
         return None
     descriptor = os.open(
