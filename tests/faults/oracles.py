@@ -98,6 +98,8 @@ class Books:
             )
 
         sampled = getattr(m, "ML_MONITORING_SAMPLED", None)
+        if total(m.ML_MONITORING_QUEUE_SIZE):  # of a handler of messages that predicts, say
+            assert pipeline.flush(HANG), "a flush hangs"
         assert total(m.ML_MONITORING_QUEUE_SIZE) == 0, "a flush leaves something behind"
         return cls(
             total(m.ML_MONITORING_CAPTURED),
