@@ -134,6 +134,8 @@ def _stacked_by_hand(fields: Sequence[Any], features: Any, sizes: list[int]) -> 
             return None
         extra[name] = found[0]
     known = np.array(fields[DURATION], dtype=np.float64)
+    if len(set((known >= 0).tolist())) > 1:
+        return None
     return Stack(
         Captured(fields[MODEL][0], BY_HAND, features, None, 0, extra=extra),
         np.array(sizes, dtype=np.int64),

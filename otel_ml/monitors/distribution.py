@@ -49,6 +49,7 @@ _LOCATION: Final = 0.55
 _SPREAD: Final = 0.25
 _CATEGORIES: Final = 0.7
 _JOINT_SHARE: Final = 0.4  # a residual asks the same feature again, with more error of its own
+_ROWS_PER_COLUMN: Final = 3.0  # independent rows of the reference for each column of a joint model
 _ROWS: Final = "rows:"
 _GROUP_SHARE: Final = 0.5
 DEPENDENT_CLIENTS: Final = 10.0  # clients that come in long runs say nothing about drift
@@ -71,8 +72,16 @@ def input_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
 def joint_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
     """Yield one stream per residual of a feature given the others, and one for the distance.
 
-    They see what no single feature shows: values that no longer belong together.
+    They see what no single feature shows: values that no longer belong together. How features
+    belong together takes more independent rows to learn than there are columns; where rows depend
+    on each other, a reference may hold far fewer of them than it has rows.
     """
+    if reference.joint is None:
+        return
+    design = float(np.median(list(reference.designs.values()) or [1.0]))
+    rows = int(reference.profile.counts.sum(axis=1).max(initial=0))
+    if rows / design < _ROWS_PER_COLUMN * len(reference.joint.precision):
+        return
     for name in reference.layout.index:
         if name.startswith(RESIDUAL):
             target = name.removeprefix(RESIDUAL)

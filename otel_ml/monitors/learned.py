@@ -16,6 +16,7 @@ Pollak, "Nonanticipating estimation applied to sequential analysis", 2005.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,10 @@ __all__ = ["HALF_LIVES", "Learned"]
 HALF_LIVES: Final = (2.0, 10.0, 60.0)  # evaluations
 _PRIOR_ROWS: Final = 30.0  # rows' worth of belief that nothing changed
 _MOST: Final = 8.0  # a cell's ratio is held within this factor, or the ball would cost too much
+_DEPENDENT: Final = 1.5  # design effect from which the next rows may be of the same session
+_SESSIONS: Final = 12.0  # design effects after which rows are of another one, also interleaved
+_LONGEST: Final = 1000.0  # rows
+_BUCKET_ROWS: Final = 50.0  # that are let go together
 _FADE: Final = np.array([0.5 ** (1 / h) for h in HALF_LIVES])
 
 
@@ -39,6 +44,12 @@ class Learned:
         Those that have them.
     width
         Number of columns of the count matrix.
+
+    Notes
+    -----
+    Rows of a session resemble each other, so what the first rows of one say of the others is no
+    sign of a change. Where rows depend on each other a law is learned only from those that are far
+    enough in the past.
     """
 
     def __init__(self, streams: Sequence[Stream], width: int) -> None:
@@ -46,6 +57,7 @@ class Learned:
         shape = (len(streams), len(HALF_LIVES), width)
         self.seen = np.zeros(shape)
         self.expected = np.zeros(shape)
+        self._waiting: list[_Bucket] = []
 
     def gains(
         self,
@@ -85,25 +97,85 @@ class Learned:
         asked = rows > 0  # nothing counted is nothing learned
         fade = np.where(asked[:, None], _FADE ** max(weight, 1.0), 1.0)[:, :, None]
         worth = (1 / design)[:, None, None]
-        self.seen = fade * self.seen + worth * seen[:, None, :]
-        self.expected = fade * self.expected + worth * (rows[:, None] * laws)[:, None, :]
+        known, due = self._known(seen, rows[:, None] * laws, rows, design)
+        self.seen = fade * self.seen + worth * known[:, None, :]
+        self.expected = fade * self.expected + worth * due[:, None, :]
         return np.asarray((gain / design[:, None]).reshape(-1))
+
+    def _known(
+        self, seen: FloatArray, expected: FloatArray, rows: FloatArray, design: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what may be learned now: these rows where they are independent, else earlier."""
+        lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
+        late = lag > 0
+        if not late.any() and not self._waiting:
+            return seen, expected
+        passed = float(rows.max(initial=0.0))
+        if not self._waiting or self._waiting[-1].rows >= _BUCKET_ROWS:
+            self._waiting.append(_Bucket(np.zeros_like(seen), np.zeros_like(expected)))
+        self._waiting[-1].seen[late] += seen[late]
+        self._waiting[-1].expected[late] += expected[late]
+        self._waiting[-1].rows += passed
+        known, due = np.where(late[:, None], 0.0, seen), np.where(late[:, None], 0.0, expected)
+        since = 0.0  # rows that came after a bucket was full
+        for bucket in reversed(self._waiting):
+            ripe = since >= lag
+            known[ripe] += bucket.seen[ripe]
+            due[ripe] += bucket.expected[ripe]
+            bucket.seen[ripe] = bucket.expected[ripe] = 0.0
+            since += bucket.rows
+        while self._waiting and not self._waiting[0].expected.any():
+            del self._waiting[0]
+        return known, due
 
     def reset(self, which: IntArray) -> None:
         """Forget what some streams have learned."""
-        self.seen[which] = 0.0
-        self.expected[which] = 0.0
+        for part in (self.seen, self.expected):
+            part[which] = 0.0
+        for bucket in self._waiting:
+            bucket.seen[which] = bucket.expected[which] = 0.0
 
     def take(self, other: Learned) -> None:
         """Take over what the first streams have learned elsewhere."""
         self.seen[: len(other.seen)] = other.seen
         self.expected[: len(other.expected)] = other.expected
+        shape = (len(self.seen), self.seen.shape[2])
+        for bucket in other._waiting:
+            mine = _Bucket(np.zeros(shape), np.zeros(shape), bucket.rows)
+            mine.seen[: len(bucket.seen)] = bucket.seen
+            mine.expected[: len(bucket.expected)] = bucket.expected
+            self._waiting.append(mine)
 
     def to_json(self) -> dict[str, Any]:
         """Return what is learned as plain JSON values."""
-        return {"seen": self.seen.tolist(), "expected": self.expected.tolist()}
+        return {
+            "seen": self.seen.tolist(),
+            "expected": self.expected.tolist(),
+            "waiting": [
+                {"rows": b.rows, "seen": b.seen.tolist(), "expected": b.expected.tolist()}
+                for b in self._waiting
+            ],
+        }
 
     def restore(self, data: dict[str, Any]) -> None:
         """Take up what `to_json` wrote."""
         for part, name in ((self.seen, "seen"), (self.expected, "expected")):
             part[:] = np.array(data[name]).reshape(part.shape)
+        shape = (len(self.seen), self.seen.shape[2])
+        self._waiting = [
+            _Bucket(
+                np.array(item["seen"], dtype=np.float64).reshape(shape),
+                np.array(item["expected"], dtype=np.float64).reshape(shape),
+                float(item["rows"]),
+            )
+            for item in data["waiting"]
+        ]
+
+
+@dataclass
+class _Bucket:
+    """Counts that are not learned from yet, shape ``(streams, width)``, and their rows."""
+
+    seen: FloatArray
+    expected: FloatArray
+    rows: float = 0.0

@@ -88,16 +88,56 @@ class _Slow:
         self.weights = [*stream.weights.tolist(), *[rest / 3] * free]
         self.seen = [[0.0] * len(stream.law) for _ in range(free)]
         self.due = [[0.0] * len(stream.law) for _ in range(free)]
+        self.waiting: list[list[Any]] = []
+
+    def rows(self, counts: list[int]) -> int:
+        return sum(c for c, p in zip(counts, self.stream.law.tolist(), strict=False) if p > 0)
+
+    def learn(
+        self, counts: list[int], law: list[float], damping: float, passed: float
+    ) -> tuple[list[float], list[float]]:
+        """What may be learned now: these rows, or those that many design effects ago."""
+        n, width = self.rows(counts), len(law)
+        new = [float(c) for c in counts[:width]], [n * p for p in law]
+        lag = 0.0 if damping < 1.5 else min(12 * damping, 1000.0)
+        if not self.waiting or self.waiting[-1][0] >= 50:
+            self.waiting.append([0.0, [0.0] * width, [0.0] * width])
+        last = self.waiting[-1]
+        last[0] += passed
+        known, due = ([0.0] * width, [0.0] * width) if lag else new
+        if lag:
+            last[1] = [a + b for a, b in zip(last[1], new[0], strict=True)]
+            last[2] = [a + b for a, b in zip(last[2], new[1], strict=True)]
+        since = 0.0
+        for bucket in reversed(self.waiting):
+            if since >= lag:
+                known = [a + b for a, b in zip(known, bucket[1], strict=True)]
+                due = [a + b for a, b in zip(due, bucket[2], strict=True)]
+                bucket[1], bucket[2] = [0.0] * width, [0.0] * width
+            since += bucket[0]
+        return known, due
 
     def step(
-        self, counts: list[int], row: int, weight: float, slots: dict[int, float], design: float
+        self,
+        counts: list[int],
+        row: int,
+        weight: float,
+        slots: dict[int, float],
+        design: float,
+        passed: float,
     ) -> None:
         s = self.stream
         cells = [j for j in range(len(s.law)) if s.law[j] > 0]
-        n = sum(counts[j] for j in cells)
-        if n == 0:
-            return
+        n = self.rows(counts)
         damping = max(design, s.design)
+        law = [sum(w * _law_at(s, slot)[j] for slot, w in slots.items()) for j in range(len(s.law))]
+        known, due = self.learn(counts, law, damping, passed)
+        if n == 0:
+            for m in range(len(self.seen)):
+                for j in cells:
+                    self.seen[m][j] += known[j] / damping
+                    self.due[m][j] += due[j] / damping
+            return
         gains = []
         for score, end in zip(s.scores, s.ends, strict=True):
             norm = 0.0
@@ -106,7 +146,6 @@ class _Slow:
                 bet = [p * math.exp(float(score[j])) for p, j in zip(null, cells, strict=True)]
                 norm += share * math.log(sum(bet) / sum(null))
             gains.append(sum(counts[j] * float(score[j]) for j in cells) - n * norm)
-        law = [sum(w * _law_at(s, slot)[j] for slot, w in slots.items()) for j in range(len(s.law))]
         for m, half in enumerate(HALF_LIVES[: len(self.seen)]):
             ratio = {}
             for j in cells:
@@ -117,8 +156,8 @@ class _Slow:
             gains.append(sum(counts[j] * math.log(ratio[j] / worst) for j in cells))
             fade = 0.5 ** (1 / half)
             for j in cells:
-                self.seen[m][j] = fade * self.seen[m][j] + counts[j] / damping
-                self.due[m][j] = fade * self.due[m][j] + n * law[j] / damping
+                self.seen[m][j] = fade * self.seen[m][j] + known[j] / damping
+                self.due[m][j] = fade * self.due[m][j] + due[j] / damping
         for k, gain in enumerate(gains):
             if self.sums[k] < weight:
                 self.since[k] = row
@@ -146,8 +185,9 @@ def test_it_equals_a_slow_implementation(
         counts[:, :3] = held
         counts[2, 2] = 0
         detector.update(counts, row, weight, slots=slots, design=np.array(design))
+        passed = max(one.rows(counts[i].tolist()) for i, one in enumerate(slow) if one.seen)
         for i, one in enumerate(slow):
-            one.step(counts[i].tolist(), row, weight, slots, design[i])
+            one.step(counts[i].tolist(), row, weight, slots, design[i], passed)
     evidence = [one.evidence for one in slow]
     whole = FAMILY_WEIGHTS["inputs"] + FAMILY_WEIGHTS["quality"]
     inputs = FAMILY_WEIGHTS["inputs"] / whole
