@@ -29,9 +29,9 @@ def _renew_lock() -> None:
     _renewing = threading.Lock()  # another thread of the parent may have held it at the fork
 
 
-# A fork waits until the worker has imported what it needs. A module with hooks of its own that comes
-# meanwhile, as the one above would, hears of the end of a fork whose beginning it missed, and
-# Python complains of it on the standard error.
+# A fork waits until the worker has imported what it needs. A module with hooks of its own that
+# comes meanwhile, as the one above would, hears of the end of a fork but not of its beginning, of which
+# Python complains on the standard error.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
