@@ -30,8 +30,8 @@ def _renew_lock() -> None:
 
 
 # A fork waits until the worker has imported what it needs. A module with hooks of its own that
-# comes meanwhile, as the one above would, hears of the end of a fork but not of its beginning, of which
-# Python complains on the standard error.
+# comes meanwhile, as the one above would, hears of the end of a fork but not of its beginning:
+# Python complains of that on the standard error.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
