@@ -67,14 +67,14 @@ def _app(watched: bool, estimator: bool) -> App:
     if not watched:
         model = _trained() if estimator else None
         return App(lambda **_: None, lambda _: True, model)
-    import otel_ml
+    from otel_ml import pipeline
 
     if not estimator:
-        return App(otel_ml.observe, otel_ml.flush)
+        return App(pipeline.observe, pipeline.flush)
     from otel_ml.capture.sklearn import SklearnInstrumentor
 
     SklearnInstrumentor().instrument()
-    return App(otel_ml.observe, otel_ml.flush, _trained())
+    return App(pipeline.observe, pipeline.flush, _trained())
 
 
 def _trained() -> Any:

@@ -16,9 +16,9 @@ HEAD = """
 import sys
 
 if "--watched" in sys.orig_argv:
-    import otel_ml
+    from otel_ml import pipeline as product
 
-    genuine = otel_ml.observe
+    genuine = product.observe
     calls = 0
 
 """

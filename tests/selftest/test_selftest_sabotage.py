@@ -20,7 +20,7 @@ def observe(**arguments):
     genuine(**arguments)
     if calls % 10 == 0:
         {}
-otel_ml.observe = observe
+product.observe = observe
 """
 WAYS: dict[str, tuple[str, str, str]] = {
     "it raises into the application": (
@@ -68,7 +68,7 @@ WAYS: dict[str, tuple[str, str, str]] = {
         "    genuine(**arguments)\n"
         "    if arguments['model'] == 'odd' and isinstance(arguments.get('features'), list):\n"
         "        arguments['features'].append([0.0])\n"
-        "otel_ml.observe = observe\n",
+        "product.observe = observe\n",
     ),
     "it chokes on an odd argument": (
         "odd_inputs",
@@ -76,7 +76,7 @@ WAYS: dict[str, tuple[str, str, str]] = {
         "def observe(**arguments):\n"
         "    len(arguments['features'] or ())\n"
         "    genuine(**arguments)\n"
-        "otel_ml.observe = observe\n",
+        "product.observe = observe\n",
     ),
     "it grows": (
         "memory",
@@ -85,7 +85,7 @@ WAYS: dict[str, tuple[str, str, str]] = {
         "def observe(**arguments):\n"
         "    kept.append(b'x' * 8192)\n"
         "    genuine(**arguments)\n"
-        "otel_ml.observe = observe\n",
+        "product.observe = observe\n",
     ),
     "it says nothing": (
         "collector_refused",
