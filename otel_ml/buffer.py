@@ -38,6 +38,8 @@ _WAKE_AT: Final = 4  # part of the queue that is taken when the worker is woken 
 _LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
 _LAST_TRIES: Final = 3  # of a worker that fails while it is being ended
 _LONGEST_REST: Final = 30.0  # seconds a failing worker rests before it is started again
+_DEFAULT_TIMEOUT: Final = 3.0  # seconds
+_LONGEST_TIMEOUT: Final = 3600.0
 _FORK_PATIENCE: Final = 5.0  # seconds a fork waits for the worker to be done importing
 
 Call = Frame | Captured
@@ -69,6 +71,13 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+
+
+def seconds(timeout: object) -> float:
+    """Return a time to wait, an hour at most; three seconds for what is none."""
+    if not isinstance(timeout, (int, float)) or timeout != timeout:
+        return _DEFAULT_TIMEOUT
+    return float(min(max(timeout, 0), _LONGEST_TIMEOUT))
 
 
 class Pipeline:
@@ -189,12 +198,13 @@ class Pipeline:
             self._flush_asked += 1
             wanted = self._flush_asked
             self._wake.ring()
-            return self._flushed.wait_for(lambda: self._flush_done >= wanted, timeout)
+            return self._flushed.wait_for(lambda: self._flush_done >= wanted, seconds(timeout))
 
     def shutdown(self, timeout: float = 3.0) -> bool:
         """Flush and end the worker; a later prediction starts it again, counts go on."""
         if not self.mark[0]:
             return True  # of the parent process: its lock and its thread mean nothing here
+        timeout = seconds(timeout)
         with self._start_lock:
             thread, self._thread = self._thread, None
             if thread is not None and thread.is_alive():
@@ -229,7 +239,10 @@ class Pipeline:
                 return
             except BaseException:  # SystemExit or MemoryError of a user's object must not end it
                 self.restarts += 1
-                _log.exception("the monitoring worker failed and is started again")
+                _log.exception(
+                    "the monitoring worker failed and is started again: predictions go on, what it "
+                    "had in hand is lost and counted; please report this with the traceback"
+                )
                 if stop.is_set():
                     last_tries -= 1
                     if not last_tries:

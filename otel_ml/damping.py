@@ -23,6 +23,7 @@ _INDEPENDENT: Final = 1.2  # median design effect up to which the rows of a refe
 _UNSEEN: Final = 1000.0  # damping while nothing is known: no evidence to speak of
 _FIRST: Final = 100  # rows; a session may be longer than the first fifty, and then shows nothing
 _EXCESS: Final = 1.5
+_LATEST: Final = 256  # rows of one chunk
 _MORE: Final = 1.5  # how much more dependence than planned for calls for another plan
 
 
@@ -52,8 +53,8 @@ class Damping:
         return float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
 
     def add(self, codes: NDArray[np.int16]) -> None:
-        """Take rows in the order of time, shape ``(n, S)``."""
-        self._live.add(codes)
+        """Take rows in the order of time, shape ``(n, S)``; of very many, the latest tell enough."""
+        self._live.add(codes[-_LATEST:])
 
     def effects(self, rows: int) -> FloatArray:
         """Return the design effect of every source as the rows of late show it.

@@ -125,10 +125,7 @@ class Engine:
     @property
     def evidence_log10(self) -> float:
         """Evidence of the model now, as a power of ten; minus infinity before the first row."""
-        if self.state is None:
-            return -math.inf
-        detector = self.state.detector
-        return detector.total(detector.shares()) / math.log(10)
+        return -math.inf if self.state is None else self.state.evidence() / math.log(10)
 
     def observe(self, batch: Batch | Mapping[str, Any] | None = None, **columns: Any) -> None:
         """Take predictions.
@@ -201,9 +198,7 @@ class Engine:
             Incidents opened, updated and closed, in order.
         """
         at = self.clock.time() if now is None else now
-        if self.state is not None:
-            self.state.advance(at)
-        if self.state is not None and self.state.pending():
+        if self.state is not None and self.state.advance(at):
             # a clock that jumps back must not silence the monitors
             late = abs(at - self.last_evaluation) >= EVALUATION_SECONDS
             if late or self.state.pending_rows >= self.evaluation_rows:
@@ -269,14 +264,13 @@ class Engine:
         self.state.expect_only(waiting, labels)
 
     def _take(self, state: State, batch: Batch) -> None:
-        """Count a batch, evaluating whenever the rows of an evaluation are full."""
+        """Count a batch, evaluating whenever enough rows have come."""
         now = self.clock.time()
         if math.isinf(self.last_evaluation):
             self.last_evaluation = now
-        whole = max(self.evaluation_rows, EVALUATION_ROWS)
-        for size, at in count_batch(state, batch, self.rows, now, whole):
+        for size, at in count_batch(state, batch, self.rows, now, self.evaluation_rows):
             self.rows += size
-            if state.pending_rows >= whole:
+            if state.pending_rows >= self.evaluation_rows:
                 self._evaluate(state, at, now)
 
     def _evaluate(self, state: State, at: float, now: float) -> None:

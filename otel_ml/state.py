@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,6 @@ from otel_ml.profile.coder import Codes, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
-
-_LATEST: Final = 256  # rows of a chunk that are looked at for how rows depend on each other
 
 
 class State:
@@ -91,9 +89,9 @@ class State:
         """What is watched."""
         return self.detector.streams
 
-    def pending(self) -> bool:
-        """Tell whether anything waits for an evaluation."""
-        return bool(self._pending.any())
+    def evidence(self) -> float:
+        """Return the model's evidence, natural log."""
+        return self.detector.total(self.detector.shares())
 
     def _season(self, source: str, slot: int) -> FloatArray | None:
         return self.reference.season.effect(source, slot % 24, slot // 24)
@@ -110,9 +108,10 @@ class State:
         self._count(self.local.calls(batch, now))
         self._watch(row)
 
-    def advance(self, now: float) -> None:
-        """Count the time that has passed."""
+    def advance(self, now: float) -> bool:
+        """Count the time that has passed; tell whether anything waits for an evaluation."""
         self._count(self.local.advance(now))
+        return bool(self._pending.any())
 
     def _count(self, counted: Sequence[Counted]) -> None:
         for source, counts, sums in counted:
@@ -168,7 +167,7 @@ class State:
         slots
             Slot of the week of each row, -1 where unknown, shape ``(n,)``.
         """
-        self.damping.add(codes[-_LATEST:])
+        self.damping.add(codes)
         for slot, rows in zip(*np.unique(slots, return_counts=True), strict=True):
             if slot >= 0:
                 self._slots[int(slot)] = self._slots.get(int(slot), 0) + int(rows)

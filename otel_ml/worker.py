@@ -142,14 +142,14 @@ class Worker:
         for host in self.hosts:
             self._guarded(self._evaluate, host, now)
         self._guarded(self._post, now)
-        self._notice(lost)
+        self._notice(lost, at_once=everything)
         if worked:
             self.health.evaluation.append(time.perf_counter() - began)
 
-    def _notice(self, lost: Callable[[], Mapping[str, int]]) -> None:
-        """Say once a second at most what is being lost."""
+    def _notice(self, lost: Callable[[], Mapping[str, int]], *, at_once: bool) -> None:
+        """Say what is being lost; look once a second, and at the end."""
         now = time.monotonic()
-        if now - self._noticed >= 1.0:
+        if at_once or now - self._noticed >= 1.0:
             self._noticed = now
             health = self.health
             totals = Counter(lost()) + health.dropped + health.lost

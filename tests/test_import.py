@@ -80,7 +80,7 @@ print(json.dumps({
 """
 
 
-def fresh(code: str) -> dict[str, Any]:
+def fresh(code: str, config: str | None = "/no/such/file") -> dict[str, Any]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROBE, code],
@@ -88,7 +88,7 @@ def fresh(code: str) -> dict[str, Any]:
         # numpy's linear algebra has threads of its own, which are not ours to judge
         env={
             **environ,
-            "OTEL_ML_CONFIG_FILE": "/no/such/file",
+            **({} if config is None else {"OTEL_ML_CONFIG_FILE": config}),
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
         },
@@ -166,7 +166,9 @@ def test_entry_points_are_light(group: str) -> None:
 
 def test_turning_instrumentation_on_starts_nothing() -> None:
     """In every process, most of which never predict."""
-    found = fresh("from otel_ml.capture import MLInstrumentor; MLInstrumentor().instrument()")
+    # whether to flush on SIGTERM has to be known before the first prediction
+    code = "from otel_ml.capture import MLInstrumentor; MLInstrumentor().instrument()"
+    found = fresh(code, config=None)
     assert loaded(found, (*HEAVY[:3], *LIBRARIES, "otel_ml.engine")) == []
     assert found["threads"] == found["sockets"] == found["signals"] == []
 
@@ -235,7 +237,7 @@ def test_each_entry_point_is_light(point: str) -> None:
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("times", ["loaded().instrument()\n", "loaded().instrument()\n" * 2])
 def test_instrumenting_by_entry_point_starts_nothing(point: str, times: str) -> None:
-    found = fresh(f"{load(point)}{times}loaded().uninstrument()")
+    found = fresh(f"{load(point)}{times}loaded().uninstrument()", config=None)
     assert loaded(found, (*HEAVY, *LIBRARIES, "otel_ml.engine", "otel_ml.emit")) == []
     assert found["threads"] == found["sockets"] == found["signals"] == found["open"] == []
     assert found["running"] == ["MainThread"]

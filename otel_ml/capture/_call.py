@@ -20,6 +20,7 @@ from otel_ml.snapshot import COPY_BYTES, by_value, rows
 __all__ = ["Switch", "finish", "is_quiet", "named", "note", "unserved"]
 
 _ENRICHING = frozenset({"predict_proba", "decision_function"})
+_name_of = type.__dict__["__name__"].__get__  # runs no code of a metaclass
 
 
 class Switch:
@@ -92,7 +93,9 @@ def unserved(context: Context, features: object) -> bool:
         if _served_by(span) or settings().capture.offline:
             return False
         lost("not_serving", rows(features) or 1)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # spans may be of anybody
         lost()
     return True
 
@@ -135,7 +138,9 @@ def finish(frame: Frame, request: Request | None, result: Any, error: BaseExcept
         elif not request.entries or not _merged(frame, request):
             request.entries.append(frame)
             request.pass_on()
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # spans may be of anybody
         lost()
 
 
@@ -143,7 +148,7 @@ def _more(notes: Notes | None, result: object, error: BaseException | None) -> M
     outputs = None if notes is None else notes.of(result)
     if outputs is None and error is None:
         return None
-    return More(None if error is None else type(error).__name__, outputs)
+    return More(None if error is None else _name_of(type(error)), outputs)
 
 
 def _merged(frame: Frame, request: Request) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from otel_ml.frame import FEATURES, METHOD, MODEL, MORE, OUTPUT, SOURCE, Frame, More, prediction_id
+from otel_ml.capture._told import LOOKED_BACK, Told
+from otel_ml.frame import METHOD, MODEL, MORE, SOURCE, Frame
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -38,12 +38,6 @@ _log = logging.getLogger("otel_ml")
 
 HELD: Final = 64
 """Calls a request holds back at most, so that they can be merged and counted at its end."""
-
-LOOKED_BACK: Final = 8
-"""Calls looked through for one on the same input."""
-
-NAMED: Final = 32
-"""Prediction ids a response header names at most: a header is limited to a few kilobytes."""
 
 
 class Sink(Protocol):
@@ -174,7 +168,7 @@ class Request:
     span: Span | None = None
     started: bool = False
     closed: bool = False
-    _passed: _Told | None = None
+    _passed: Told | None = None
 
     def __init__(
         self,
@@ -248,9 +242,9 @@ class Request:
         elif entries:
             self._release(0)
 
-    def _told(self) -> _Told:
+    def _told(self) -> Told:
         """Return what can be told of all calls: those passed on, and those held."""
-        told = _Told() if self._passed is None else self._passed.copy()
+        told = Told() if self._passed is None else self._passed.copy()
         for frame in tuple(self.entries):
             told.add(frame)
         return told
@@ -265,42 +259,10 @@ class Request:
                 return
             if not self.closed:  # else nobody asks any more
                 if self._passed is None:
-                    self._passed = _Told()
+                    self._passed = Told()
                 self._passed.add(frame)
             frame[SOURCE] = None
             submit(frame)
-
-
-class _Told:
-    """What the response and the span tell of the calls of a request."""
-
-    __slots__ = ("calls", "ids", "models", "rows")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.ids: list[str] = []
-        self.models: list[object] = []
-        self.rows: int | None = 0
-
-    def add(self, frame: Frame) -> None:
-        from otel_ml.snapshot import rows
-
-        self.calls += 1
-        more: More | None = frame[MORE]
-        if more is None or more.error is None:
-            if len(self.ids) < NAMED:
-                self.ids.append(prediction_id(frame, time_ns()))
-            count = rows(frame[OUTPUT])
-            count = rows(frame[FEATURES]) if count is None else count
-            self.rows = None if count is None or self.rows is None else self.rows + count
-        if not any(model is frame[MODEL] for model in self.models):
-            self.models = [*self.models[-LOOKED_BACK:], frame[MODEL]]
-
-    def copy(self) -> _Told:
-        other = _Told()
-        other.ids, other.models, other.rows = self.ids[:], self.models, self.rows
-        other.calls = self.calls
-        return other
 
 
 SCOPE: Final[ContextVar[Any]] = ContextVar("otel_ml_scope", default=None)

@@ -159,8 +159,7 @@ class Joint:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of what `values` returns: residuals, then the distance."""
-        residuals = tuple(RESIDUAL + n for n, r2 in self.r2.items() if r2 >= MIN_R2)
-        return (*residuals, DISTANCE)
+        return (*(RESIDUAL + n for n, r2 in self.r2.items() if r2 >= MIN_R2), DISTANCE)
 
     @cached_property
     def r2(self) -> Mapping[str, float]:
@@ -211,16 +210,15 @@ class Joint:
 
     def _residuals(self, x: FloatArray, *, held_out: bool) -> tuple[FloatArray, FloatArray]:
         """Return residuals of all features, shape ``(n, F)``, and distances, shape ``(n,)``."""
-        starts = self.design.starts
         u = quiet_product(x, self.precision)
         square = np.einsum("ij,ij->i", x, u)
         target = u[:, self._first]
         residual = target / np.diag(self.precision)[self._first]
         own = target * residual if held_out else None
-        for i, (start, end) in enumerate(pairwise(starts)):
+        for i, (start, end) in enumerate(pairwise(self.design.starts)):
             if end - start > 1:
-                own_part = np.linalg.inv(self.precision[start:end, start:end])
-                block = quiet_product(u[:, start:end], own_part.astype(np.float64))
+                inverse = np.linalg.inv(self.precision[start:end, start:end])
+                block = quiet_product(u[:, start:end], inverse)
                 residual[:, i] = block[:, 0]
                 if own is not None:
                     own[:, i] = (u[:, start:end] * block).sum(axis=1)

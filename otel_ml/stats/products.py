@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray
 
@@ -14,7 +15,7 @@ _ALONE: Final = 1 << 17  # multiplications up to which a BLAS does not wake its 
 _LEAST: Final = 8  # rows of a block
 
 
-def quiet_product(a: FloatArray, b: FloatArray) -> FloatArray:
+def quiet_product(a: FloatArray, b: NDArray[np.floating[Any]]) -> FloatArray:
     """Return the matrix product of two arrays without the threads of a BLAS.
 
     Those wait for more work in a loop for a while, and take processor time from the application

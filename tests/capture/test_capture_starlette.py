@@ -26,7 +26,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from otel_ml.capture import MLInstrumentor, _scope
+from otel_ml.capture import MLInstrumentor, _scope, _told
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer versions of Starlette prefer another HTTP client
@@ -189,7 +189,7 @@ def test_more_calls_than_a_request_holds_are_all_passed_on(client: Any, instrume
     assert len(instrumented.calls) == 150
     ids = {call.prediction_id for call in instrumented.calls}
     assert ids - {None} == set(answer.headers["x-prediction-id"].split(","))
-    assert answer.headers["x-prediction-id"].count(",") == _scope.NAMED - 1
+    assert answer.headers["x-prediction-id"].count(",") == _told.NAMED - 1
 
 
 def test_callers(client: Any, instrumented: Any, use_settings: Callable[..., Any]) -> None:
