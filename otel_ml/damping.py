@@ -53,7 +53,7 @@ class Damping:
         return float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
 
     def add(self, codes: NDArray[np.int16]) -> None:
-        """Take rows in the order of time, shape ``(n, S)``; of very many, the latest tell enough."""
+        """Take rows in the order of time, shape ``(n, S)``; the latest of many tell enough."""
         self._live.add(codes[-_LATEST:])
 
     def effects(self, rows: int) -> FloatArray:
