@@ -37,7 +37,7 @@ __all__ = [
 
 MANY: Final = settings(
     deadline=None,
-    max_examples=5_000 if "OTEL_ML_FAULTS_LONG" in os.environ else 50,
+    max_examples=5_000 if "OTEL_ML_FAULTS_LONG" in os.environ else 15,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 """Settings of properties: with ``OTEL_ML_FAULTS_LONG`` set, a hundred times as many examples."""
