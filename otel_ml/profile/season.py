@@ -23,6 +23,7 @@ __all__ = ["Season", "slots"]
 
 _HOUR: Final = 3600
 _DAY: Final = 86_400
+_LAST: Final = 1e15  # seconds from 1970 that can still be counted in hours
 _CLEAR: Final = 5.6  # normal deviate of one in 1e8: a model has many sources
 _CLEAR_OF_TWO: Final = 8.4
 _FEW_DAYS: Final = 4  # counted from the first hour on, the last one in part
@@ -47,9 +48,9 @@ def slots(times: FloatArray) -> IntArray:
     -------
     IntArray
         UTC hour of day + 24 × weekday (Monday = 0), shape ``(n,)``; -1 where the time is not
-        finite.
+        finite, or beyond any calendar.
     """
-    known = np.isfinite(times)
+    known = np.abs(times) <= _LAST
     hours = np.floor(np.where(known, times, 0.0) / _HOUR).astype(np.int64)
     day, hour = np.divmod(hours, 24)
     return np.where(known, hour + 24 * ((day + 3) % 7), -1)  # 1 January 1970 was a Thursday
