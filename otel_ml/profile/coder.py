@@ -77,9 +77,10 @@ def decisions(reference: Reference, batch: Batch) -> NDArray[Any] | None:
 def encode(reference: Reference, batch: Batch) -> Codes:
     """Return the cell codes of a batch under a reference's layout."""
     layout = reference.layout
-    shape = (batch.n, len(layout.sources))
-    codes = np.full(shape, -1, dtype=np.int16)
-    values = np.full(shape, np.nan)
+    # columns lie together in memory: that is how they are written and read
+    by_source = np.full((len(layout.sources), batch.n), -1, dtype=np.int16)
+    found_values = np.full(by_source.shape, np.nan)
+    codes, values = by_source.T, found_values.T
     predictions = decisions(reference, batch)
     columns: dict[str, NDArray[Any]] = dict(batch.features)
     if batch.scores is not None:
@@ -87,8 +88,9 @@ def encode(reference: Reference, batch: Batch) -> Codes:
     if predictions is not None:
         columns[PREDICTION] = predictions
     absent = []
+    written = layout.bounds.fill(columns, by_source, found_values)
     for j, cells in enumerate(layout.sources):
-        if is_derived(cells.name):
+        if cells.name in written or is_derived(cells.name):
             continue
         column = columns.get(cells.name)
         if column is None:
@@ -135,19 +137,39 @@ def chunk_counts(
     """
     s, width = len(layout.sources), layout.width
     flat = (group[:, None] * s + np.arange(s)) * width + codes.codes
-    counts = np.bincount(flat[codes.codes >= 0], minlength=groups * s * width)
+    known = codes.codes >= 0
+    flat = flat.ravel("K") if known.all() else flat[known]
+    counts = np.bincount(flat, minlength=groups * s * width)
+    return counts.reshape(groups, s, width).astype(np.int64), _moments(layout, codes, group, groups)
+
+
+def _moments(layout: Layout, codes: Codes, group: NDArray[np.int64], groups: int) -> FloatArray:
+    """Return number, sum and sum of squares by group and source, shape ``(groups, S, 3)``."""
+    s = len(layout.sources)
     sums = np.zeros((groups, s, 3))
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    in_order = len(starts) == len(np.unique(group))  # as chunks are; windows need not be
+    if in_order and len(group):
+        # most often every numeric column has a number in every row
+        numeric = layout.bounds.places
+        held = codes.values[:, numeric]
+        one = np.add.reduceat(held, starts, axis=0)
+        two = np.add.reduceat(np.square(held), starts, axis=0)
+        if np.isfinite(two).all() and two.max(initial=0.0) < MOMENT_LIMIT:
+            sizes = np.diff(starts, append=len(group))
+            rows = group[starts][:, None]
+            sums[rows, numeric, 0] = sizes[:, None]
+            sums[rows, numeric, 1], sums[rows, numeric, 2] = one, two
+            return sums
     values = np.clip(codes.values, -MOMENT_LIMIT, MOMENT_LIMIT)
     finite = ~np.isnan(values)
     filled = np.where(finite, values, 0.0)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    in_order = len(starts) == len(np.unique(group))  # as chunks are; windows need not be
     for k, part in enumerate((finite.astype(np.float64), filled, np.square(filled))):
         if in_order and len(group):
             sums[group[starts], :, k] = np.add.reduceat(part, starts, axis=0)
         else:
             np.add.at(sums[:, :, k], group, part)
-    return counts.reshape(groups, s, width).astype(np.int64), sums
+    return sums
 
 
 def profile_of(reference: Reference, columns: Mapping[str, NDArray[Any]]) -> Profile:

@@ -17,6 +17,7 @@ import numpy as np
 
 from otel_ml.errors import DataError
 from otel_ml.profile.cells import Cells, cells_from_json, cells_to_json
+from otel_ml.profile.matrix import Bounds
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Layout", "Profile"]
@@ -38,6 +39,11 @@ class Layout:
     def width(self) -> int:
         """Largest number of cells of a source."""
         return max((cells.size for cells in self.sources), default=0)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Bounds of the numeric sources."""
+        return Bounds.of(self.sources)
 
     @cached_property
     def index(self) -> Mapping[str, int]:
