@@ -21,6 +21,9 @@ ROWS: Final = (
     "request_path",
     "total_cpu",
     "batch_cpu",
+    "batch_path",
+    "memory",
+    "export_size",
 )
 _LONGEST: Final = 900.0  # seconds of one row: a guard against hanging
 

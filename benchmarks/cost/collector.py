@@ -1,4 +1,4 @@
-"""Run as a process: an OTLP/HTTP endpoint that keeps requests as bytes and tells of them when asked.
+"""Run as a process: an OTLP/HTTP endpoint that keeps requests as bytes, and tells of them.
 
 It says its address on its first line of output. For every line of input it answers with one line of
 JSON. It is a process of its own so that what it costs is not the application's.
@@ -78,9 +78,30 @@ class _Kept:
             body, encoding = held[-1]
             raw = gzip.decompress(body) if encoding == "gzip" else body
             last = {"sent": len(body), "encoding": encoding, "raw": len(raw)}
-            last["gzip"] = len(gzip.compress(raw, mtime=0))
-            totals = _totals(ExportMetricsServiceRequest.FromString(raw))
+            last["gzip"] = len(_packed(raw))
+            request = ExportMetricsServiceRequest.FromString(raw)
+            last["metrics"], totals = _sizes(request), _totals(request)
         return {"requests": {p: paths.count(p) for p in set(paths)}, "last": last, "totals": totals}
+
+
+def _sizes(request: ExportMetricsServiceRequest) -> dict[str, dict[str, int]]:
+    """Return points and bytes of every metric, as if a request held it alone."""
+    found: dict[str, dict[str, int]] = {}
+    for resource in request.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                alone = ExportMetricsServiceRequest()
+                held = alone.resource_metrics.add(resource=resource.resource)
+                held.scope_metrics.add(scope=scope.scope).metrics.append(metric)
+                raw = alone.SerializeToString()
+                points = len(getattr(metric, metric.WhichOneof("data")).data_points)
+                sizes = {"points": points, "raw": len(raw), "gzip": len(_packed(raw))}
+                found[metric.name] = sizes
+    return found
+
+
+def _packed(raw: bytes) -> bytes:
+    return gzip.compress(raw, mtime=0)
 
 
 def _totals(request: ExportMetricsServiceRequest) -> dict[str, float]:
