@@ -243,6 +243,7 @@ def test_patches_leave_other_peoples_patches() -> None:
     assert vars(Target)["own"] is theirs
 
 
+@pytest.mark.fault("A10")
 def test_nothing_heavy_is_imported_and_nothing_starts() -> None:
     script = textwrap.dedent(
         """

@@ -70,6 +70,7 @@ def test_snapshots_are_equal(value: Any) -> None:
     assert type(by_value(value)) is type(value)
 
 
+@pytest.mark.fault("A5")
 def test_snapshots_do_not_change_with_the_original() -> None:
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     table: list[Any] = [[1, 2], {"a": 1}, np.zeros(2), (1,)]
@@ -90,6 +91,7 @@ def test_snapshots_do_not_change_with_the_original() -> None:
     assert repr(kept_columns) == repr({"a": [1, 2], "b": np.zeros(2), 3: [1]})
 
 
+@pytest.mark.fault("A5", "B5")
 def test_large_and_foreign_values_are_taken_by_reference() -> None:
     class Array(np.ndarray[Any, Any]):
         pass

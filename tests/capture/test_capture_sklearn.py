@@ -48,6 +48,7 @@ Y = (X[:, 0] > 0).astype(int)
 TREE = DecisionTreeClassifier(max_depth=2)
 
 
+@pytest.mark.fault("A8")
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
 @pytest.mark.parametrize(
     "model",
@@ -197,6 +198,7 @@ def test_classes_without_a_chained_init_subclass_are_found_when_instrumented_aga
     assert offline.methods == ["predict"]
 
 
+@pytest.mark.fault("A8")
 def test_double_instrumentation_counts_once(offline: Any) -> None:
     MLInstrumentor().instrument()
     MLInstrumentor().instrument()
@@ -208,6 +210,7 @@ def test_double_instrumentation_counts_once(offline: Any) -> None:
     assert offline.methods == ["predict"]
 
 
+@pytest.mark.fault("A8")
 def test_turning_off_during_a_call(offline: Any) -> None:
     def turning_off(X: Any) -> Any:
         MLInstrumentor().uninstrument()
@@ -223,6 +226,7 @@ def test_turning_off_during_a_call(offline: Any) -> None:
     assert offline.methods == ["predict"]
 
 
+@pytest.mark.fault("A6")
 def test_errors_pass_untouched_and_are_captured(offline: Any) -> None:
     with pytest.raises(NotFittedError) as plain:
         LogisticRegression().predict(X)
@@ -243,6 +247,7 @@ def test_errors_pass_untouched_and_are_captured(offline: Any) -> None:
     assert SCOPE.get() is None
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize("failing", ["submit", "skip"])
 @pytest.mark.parametrize("error", [ValueError, SystemExit, MemoryError, RecursionError])
 def test_our_own_errors_never_reach_the_application(
@@ -264,6 +269,7 @@ def test_our_own_errors_never_reach_the_application(
     assert offline.skipped == ([("invalid_input", 1)] if failing == "submit" else [])
 
 
+@pytest.mark.fault("A2", "B9")
 def test_objects_that_must_not_be_touched(offline: Any) -> None:
     class Hostile:
         def __getattribute__(self, name: str) -> Any:
@@ -312,6 +318,7 @@ def test_objects_that_must_not_be_touched(offline: Any) -> None:
     assert offline.calls[3].features is hostile
 
 
+@pytest.mark.fault("A5")
 def test_what_the_application_changes_afterwards_does_not_matter(offline: Any) -> None:
     model = make_pipeline(StandardScaler(copy=False), LogisticRegression())
     model.fit(X.copy(), Y)
@@ -330,6 +337,7 @@ def test_what_the_application_changes_afterwards_does_not_matter(offline: Any) -
     np.testing.assert_array_equal(np.array(second.features), X)
 
 
+@pytest.mark.fault("B11")
 def test_outputs_of_every_shape(offline: Any) -> None:
     several = MultiOutputClassifier(LogisticRegression()).fit(X, np.stack([Y, 1 - Y], axis=1))
     several.predict(X)

@@ -239,6 +239,7 @@ def test_a_prediction_before_a_crash_is_kept(client: Any, instrumented: Any) -> 
     assert answer.headers["x-prediction-id"] == instrumented.calls[0].prediction_id
 
 
+@pytest.mark.fault("A7")
 def test_streaming(client: Any, instrumented: Any) -> None:
     answer = client.post("/stream", json=[[1.0, 2.0], [-1.0, 0.0], [2.0, 0.0]])
     assert answer.text == "1\n0\n1\n"
@@ -285,6 +286,7 @@ def test_websockets_serve_too(client: Any, instrumented: Any) -> None:
     assert all("predict_proba" in call.outputs for call in instrumented.calls)
 
 
+@pytest.mark.fault("A9")
 def test_concurrent_requests_do_not_mix(instrumented: Any) -> None:
     async def many() -> list[Any]:
         async with httpx.AsyncClient(
@@ -313,6 +315,7 @@ def test_concurrent_requests_do_not_mix(instrumented: Any) -> None:
         assert answer.headers["x-prediction-id"].split(",") == [c.prediction_id for c in calls]
 
 
+@pytest.mark.fault("A6")
 def test_a_cancelled_request_keeps_its_predictions(instrumented: Any) -> None:
     reached = threading.Event()
 
@@ -338,6 +341,7 @@ def test_a_cancelled_request_keeps_its_predictions(instrumented: Any) -> None:
     assert instrumented.methods == ["predict"]
 
 
+@pytest.mark.fault("A7")
 def test_a_thread_that_outlives_its_request_is_not_lost(instrumented: Any) -> None:
     go = threading.Event()
     futures = []
@@ -414,6 +418,7 @@ def test_broken_settings_do_not_fail_a_request(
     assert {reason for reason, _ in instrumented.skipped} == {"invalid_input"}
 
 
+@pytest.mark.fault("A8")
 def test_uninstrument_restores_the_framework(instrumented: Any) -> None:
     import concurrent.futures.thread as pool
 

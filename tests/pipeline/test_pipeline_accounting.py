@@ -65,6 +65,7 @@ def test_calls_of_every_size_are_counted(otel_ml_pipeline: Any, calls: Any, book
     assert sizes[0].value.sum == 1004
 
 
+@pytest.mark.fault("A6")
 def test_a_failed_call_is_one_prediction_with_its_error(
     otel_ml_pipeline: Any, calls: Any, books: Any
 ) -> None:
@@ -84,6 +85,7 @@ def test_error_names_are_bounded(otel_ml_pipeline: Any, calls: Any, books: Any) 
     assert otel_ml_pipeline.sink.value(m.ML_PREDICTIONS, error_type="_OTHER") == 20
 
 
+@pytest.mark.fault("A3")
 def test_a_full_queue_drops_rows_and_says_how_many(
     otel_ml_pipeline: Any, calls: Any, books: Any
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_full_queue_drops_rows_and_says_how_many(
     assert (found.counted, found.captured) == (21, 57)
 
 
+@pytest.mark.fault("A9")
 @pytest.mark.parametrize("capacity", [10_000, 50])
 def test_concurrent_submitters_lose_nothing_uncounted(
     otel_ml_pipeline: Any, calls: Any, books: Any, capacity: int
@@ -208,6 +211,7 @@ def test_flush_gives_up_in_time(otel_ml_pipeline: Any, calls: Any) -> None:
     blocking.go.set()
 
 
+@pytest.mark.fault("A4")
 @pytest.mark.parametrize(
     "error", [SystemExit(3), KeyboardInterrupt(), MemoryError(), RecursionError(), OSError("x")]
 )
@@ -224,6 +228,7 @@ def test_whatever_an_object_raises_costs_only_its_own_features(
     assert otel_ml_pipeline.restarts == 0
 
 
+@pytest.mark.fault("A4")
 def test_a_call_that_ends_threads_is_dropped_alone(
     otel_ml_pipeline: Any, calls: Any, books: Any
 ) -> None:
@@ -235,6 +240,7 @@ def test_a_call_that_ends_threads_is_dropped_alone(
     assert (found.counted, found.dropped, found.captured) == (10, {"invalid_input": 20}, 30)
 
 
+@pytest.mark.fault("A4")
 def test_a_killed_worker_is_started_again(otel_ml_pipeline: Any, calls: Any, books: Any) -> None:
     otel_ml_pipeline.submit(calls.some(5))
     assert books(otel_ml_pipeline).counted == 5
@@ -251,6 +257,7 @@ def test_a_killed_worker_is_started_again(otel_ml_pipeline: Any, calls: Any, boo
     assert otel_ml_pipeline.sink.value(m.ML_MONITORING_WORKER_RESTARTS) >= 3
 
 
+@pytest.mark.fault("A4")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_is_killed_for_good_is_replaced_by_the_next_call(
     otel_ml_pipeline: Any, calls: Any, books: Any, monkeypatch: pytest.MonkeyPatch

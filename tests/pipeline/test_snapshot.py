@@ -55,6 +55,7 @@ def test_rows_of_a_call(call: Captured, n: int) -> None:
     assert call_rows(call) == n
 
 
+@pytest.mark.fault("A2")
 def test_other_peoples_objects_are_taken_as_they_are() -> None:
     touchy = Touchy([1])
     assert by_value(touchy) is touchy

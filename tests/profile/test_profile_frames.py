@@ -117,6 +117,7 @@ def test_dates_and_durations_are_seconds_and_nat_is_missing(values: Any) -> None
     np.testing.assert_array_equal(found, [86_400.0, np.nan])
 
 
+@pytest.mark.fault("B3")
 def test_masked_values_are_missing() -> None:
     numbers = np.ma.masked_array([1, 2, 3], mask=[False, True, False])
     texts = np.ma.masked_array(np.array(["a", "b"], dtype=object), mask=[True, False])
@@ -124,6 +125,7 @@ def test_masked_values_are_missing() -> None:
     assert to_columns({"x": texts}).data["x"].tolist() == [None, "b"]
 
 
+@pytest.mark.fault("B2", "B6")
 def test_odd_columns_do_not_stop_the_others() -> None:
     columns = to_columns(
         {

@@ -135,6 +135,7 @@ Bounded.TestCase.settings = settings(max_examples=60, stateful_step_count=50, de
 TestBounded = Bounded.TestCase
 
 
+@pytest.mark.fault("B13")
 def test_a_prediction_waits_for_as_many_further_ones_as_stated() -> None:
     join: LabelJoin[int] = LabelJoin(100)
     for i in range(1000):
@@ -144,6 +145,7 @@ def test_a_prediction_waits_for_as_many_further_ones_as_stated() -> None:
     assert join.states["expired"] == 0
 
 
+@pytest.mark.fault("B13")
 def test_what_waits_too_long_expires_once_and_its_label_is_unknown() -> None:
     join: LabelJoin[int] = LabelJoin(10)
     join.expect([str(i) for i in range(30)], range(30))
@@ -152,6 +154,7 @@ def test_what_waits_too_long_expires_once_and_its_label_is_unknown() -> None:
     assert join.states["unknown"] == 1
 
 
+@pytest.mark.fault("B13")
 def test_a_real_id_comes_before_an_alias_of_the_same_name() -> None:
     join: LabelJoin[str] = LabelJoin(10)
     join.expect(["victim"], ["first"])
@@ -159,6 +162,7 @@ def test_a_real_id_comes_before_an_alias_of_the_same_name() -> None:
     assert _joined(join.labels(["victim"], ["1"])) == [("first", "1")]  # type: ignore[comparison-overlap]
 
 
+@pytest.mark.fault("B13")
 def test_many_aliases_of_one_prediction_do_not_grow_without_bound() -> None:
     join: LabelJoin[int] = LabelJoin(50)
     for i in range(1000):
@@ -167,6 +171,7 @@ def test_many_aliases_of_one_prediction_do_not_grow_without_bound() -> None:
     assert _joined(join.labels(["request-999"], ["1"])) == [(999, "1")]
 
 
+@pytest.mark.fault("B13")
 def test_an_id_used_again_names_the_later_prediction() -> None:
     join: LabelJoin[int] = LabelJoin(10)
     join.expect(["a"], [1])

@@ -64,6 +64,7 @@ def test_calibration_error_against_a_slow_reference(rows: list[tuple[float, bool
     assert 0 <= found <= 1
 
 
+@pytest.mark.fault("B16")
 @settings(max_examples=150)
 @given(_rows, st.randoms())
 def test_counts_merge_and_do_not_depend_on_the_order(
@@ -139,6 +140,7 @@ def test_streams_at_once_are_each_stream_alone() -> None:
     )
 
 
+@pytest.mark.fault("B14")
 def test_no_rows_give_no_number() -> None:
     empty = score_counts([], [], EDGES)
     for measure in (calibration_error, brier_binned, log_loss_binned):
@@ -150,11 +152,13 @@ def test_no_rows_give_no_number() -> None:
     assert math.isnan(float(auc_binned(np.empty(0), np.empty(0))))
 
 
+@pytest.mark.fault("B12")
 def test_certain_and_wrong_stays_finite() -> None:
     assert math.isfinite(log_loss([1.0, 0.0], [0, 1]))
     assert math.isfinite(float(log_loss_binned(score_counts([1.0, 0.0], [0, 1], EDGES))))
 
 
+@pytest.mark.fault("B17")
 def test_sums_over_many_rows_are_exact_enough() -> None:
     rng = np.random.default_rng(3)
     scores = rng.random(300_000, dtype=np.float32)
@@ -165,6 +169,7 @@ def test_sums_over_many_rows_are_exact_enough() -> None:
     assert counts.sums.sum() == pytest.approx(math.fsum(scores.tolist()), rel=1e-9)
 
 
+@pytest.mark.fault("B12")
 @pytest.mark.parametrize("measure", [brier, log_loss, auc, lambda s, y: score_counts(s, y, EDGES)])
 def test_bad_rows_are_refused(measure: Any) -> None:
     for scores, labels, message in (

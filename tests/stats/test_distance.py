@@ -76,6 +76,7 @@ def _slow(p: NDArray[np.int64], q: NDArray[np.int64]) -> dict[str, float]:
     }
 
 
+@pytest.mark.fault("B15")
 @settings(max_examples=200)
 @given(_two())
 def test_against_slow_references_and_scipy(
@@ -94,6 +95,7 @@ def test_against_slow_references_and_scipy(
     )
 
 
+@pytest.mark.fault("B15")
 @settings(max_examples=100)
 @given(_two(), st.floats(-1e6, 1e6), st.floats(0.001, 1e3))
 def test_wasserstein_against_scipy(
@@ -113,6 +115,7 @@ def test_wasserstein_against_scipy(
         assert math.isnan(float(wasserstein_binned(p, q, x)))
 
 
+@pytest.mark.fault("B15")
 @settings(max_examples=150)
 @given(_two())
 def test_chi_square_against_scipy(two: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
@@ -141,6 +144,7 @@ def test_nothing_changed_is_zero(
             assert float(distance(p, p * times)) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.fault("B15")
 @settings(max_examples=100)
 @given(_two(), st.randoms())
 def test_invariants(two: tuple[NDArray[np.int64], NDArray[np.int64]], random: Any) -> None:
@@ -179,6 +183,7 @@ def test_streams_at_once_are_each_stream_alone(rows: list[list[int]]) -> None:
         np.testing.assert_allclose(distance(p[0], q), [float(distance(p[0], b)) for b in q])
 
 
+@pytest.mark.fault("B14")
 @pytest.mark.parametrize("distance", [*UNORDERED, *ORDERED])
 def test_an_empty_side_has_no_distance(distance: Distance) -> None:
     assert math.isnan(float(distance([0, 0], [1, 2])))
@@ -190,10 +195,12 @@ def test_an_empty_side_has_no_distance(distance: Distance) -> None:
     assert mixed[1] == pytest.approx(0, abs=1e-15)
 
 
+@pytest.mark.fault("B14")
 def test_an_empty_side_has_no_p_value() -> None:
     assert math.isnan(float(chi_square([0, 0], [1, 2]).p_value))
 
 
+@pytest.mark.fault("B15")
 @pytest.mark.parametrize("distance", [*UNORDERED, *ORDERED])
 def test_zero_cells_are_fine(distance: Distance) -> None:
     assert math.isfinite(float(distance([5, 0, 1], [0, 7, 0])))
@@ -204,6 +211,7 @@ def test_nothing_in_common_is_one(distance: Distance) -> None:
     assert float(distance([5, 3, 0, 0], [0, 0, 1, 9])) == pytest.approx(1)
 
 
+@pytest.mark.fault("B15")
 @pytest.mark.parametrize("distance", [*UNORDERED, *ORDERED])
 @pytest.mark.parametrize(
     ("p", "q", "message"),
