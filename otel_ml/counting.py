@@ -47,7 +47,7 @@ def count_batch(
     codes = encode(state.reference, batch)
     state.calls(batch, row, now)
     times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
-    _count_windows(state, codes, times, now)
+    window = _count_windows(state, codes, times, now)
     state.wait_for_labels(batch, codes, row)
     if batch.n == 0:
         return
@@ -66,6 +66,9 @@ def count_batch(
         group = chunk[part] - first
         chosen = codes.select(part)
         counts, moments = chunk_counts(state.reference.layout, chosen, group, int(group[-1]) + 1)
+        if window is not None:
+            whole_part = Profile(state.reference.layout, counts.sum(axis=0), moments.sum(axis=0))
+            state.windows.add(window, whole_part)
         more = _local_counts(local[part], group, len(counts), state.width)
         sizes = np.bincount(group, minlength=len(counts))
         ends = np.cumsum(sizes)
@@ -79,6 +82,7 @@ def count_batch(
             )
             state.add(counts[i], moments[i], size, more[i])
             yield size, at
+    state.windows.close()
 
 
 def _local_counts(codes: IntArray, group: IntArray, groups: int, width: int) -> IntArray:
@@ -100,17 +104,26 @@ def _extras(batch: Batch) -> dict[str, NDArray[Any]]:
     return out
 
 
-def _count_windows(state: State, codes: Codes, times: FloatArray, now: float) -> None:
-    """Add a batch to the event-time windows it belongs to."""
+def _count_windows(state: State, codes: Codes, times: FloatArray, now: float) -> int | None:
+    """Add a batch to the event-time windows it belongs to.
+
+    Returns
+    -------
+    int or None
+        The window where it is one for all rows: they are not counted yet.
+    """
     if not len(times):
-        return
+        return None
     position, windows = state.windows.place(times, now)
     kept = position >= 0
     if not kept.any():
-        return
+        return None
+    if len(windows) == 1 and kept.all():
+        return int(windows[0])
     layout = state.reference.layout
     part = codes if kept.all() else codes.select(kept)
     counts, sums = chunk_counts(layout, part, position[kept], len(windows))
     for window, counted, summed in zip(windows.tolist(), counts, sums, strict=True):
         state.windows.add(window, Profile(layout, counted, summed))
     state.windows.close()
+    return None

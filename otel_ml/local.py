@@ -6,7 +6,8 @@ usual from the first traffic. Their counts are of this process and are not merge
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -85,20 +86,23 @@ class Local:
 
     def streams(self) -> Iterator[Stream]:
         """Yield the streams whose usual state is known by now, each once."""
-        for stream in self._known():
-            if stream.source not in self._watched and not stream.empty:
-                self._watched.add(stream.source)
-                yield stream
+        for source, known in self._known():
+            if known is not None and source not in self._watched:
+                stream = known()
+                if not stream.empty:
+                    self._watched.add(source)
+                    yield stream
 
-    def _known(self) -> Iterator[Stream]:
-        yield schema()
-        yield volume()
-        if int(self._usual.sum()) >= _REPEAT_ROWS:
-            yield duplicates(self._usual.tolist(), self._design)
-        if self._latency.baseline is not None:
-            yield latency(LATENCY_CELLS, self._latency.baseline)
-        if self._errors.known:
-            yield self._errors.stream()
+    def _known(self) -> Iterator[tuple[str, Callable[[], Stream] | None]]:
+        """Yield each source, and what makes its stream where its usual state is known."""
+        yield SCHEMA_SOURCE, schema
+        yield VOLUME_SOURCE, volume
+        usual, baseline = self._usual, self._latency.baseline
+        enough = int(usual.sum()) >= _REPEAT_ROWS
+        yield REPEATS_SOURCE, partial(duplicates, usual, self._design) if enough else None
+        slow = None if baseline is None else partial(latency, LATENCY_CELLS, baseline)
+        yield LATENCY_SOURCE, slow
+        yield ERRORS_SOURCE, self._errors.stream if self._errors.known else None
 
     def rows(self, batch: Batch, codes: Codes) -> NDArray[np.int64]:
         """Return the cell of each row in each of `ROW_SOURCES`, shape ``(n, 2)``; -1: not asked."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from otel_ml.monitors.evidence import joined, rate_bets, upper_rate
 from otel_ml.profile.repeats import REPEATS, REPEATS_SOURCE
-from otel_ml.types import Stream
+from otel_ml.types import IntArray, Stream
 
 __all__ = ["DUPLICATES", "duplicates"]
 
@@ -23,7 +23,7 @@ _REPLAY_SLACK: Final = 0.005  # the same rows in the same order do not come abou
 _RISES: Final = (0.03, 0.1, 0.3, 0.6, 0.9)
 
 
-def duplicates(counts: Sequence[int], design: float) -> Stream:
+def duplicates(counts: Sequence[int] | IntArray, design: float) -> Stream:
     """Return the stream that asks whether repeats have become frequent.
 
     Parameters
