@@ -238,7 +238,7 @@ def _seasonal(rng: np.random.Generator, n: int, start: float) -> Batch:
     times = start + np.sort(rng.random(n)) * n / 2000 * _DAY
     night = rng.random(n) < 0.5 + 0.4 * np.cos(2 * np.pi * times / _DAY)
     columns = _columns(rng, n)
-    columns["x"] = columns["x"] + 1.0 * night
+    columns["x"] = columns["x"] + 3.0 * night
     columns["city"] = np.where(night & (rng.random(n) < 0.5), "b", columns["city"])
     return Batch(n, columns, scores=_score(columns), event_times=times)
 
