@@ -24,6 +24,7 @@ ROWS: Final = (
     "batch_path",
     "memory",
     "export_size",
+    "instructions",
 )
 _LONGEST: Final = 900.0  # seconds of one row: a guard against hanging
 

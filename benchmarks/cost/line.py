@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Line"]
+__all__ = ["Line", "Unavailable"]
+
+
+class Unavailable(RuntimeError):
+    """Something that a row needs is not there; the message says what."""
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,11 @@ class Plain:
         self.answers = answers
 
     def predict(self, X: Any) -> Any:
+        """Return a class, shape ``(1,)``."""
         return next(self.answers.classes)
 
     def predict_proba(self, X: Any) -> Any:
+        """Return the probabilities of both classes, shape ``(1, 2)``."""
         return next(self.answers.probabilities)
 
 
@@ -42,7 +44,9 @@ class Watched(BaseEstimator):  # type: ignore[misc]  # untyped
         self.answers = answers
 
     def predict(self, X: Any) -> Any:
+        """Return a class, shape ``(1,)``."""
         return next(self.answers.classes)
 
     def predict_proba(self, X: Any) -> Any:
+        """Return the probabilities of both classes, shape ``(1, 2)``."""
         return next(self.answers.probabilities)

@@ -9,8 +9,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_ml import Reference
-
 __all__ = [
     "CLASSES",
     "NAMES",
@@ -82,6 +80,8 @@ class Answers:
 
 def reference_file(path: Path, model: str) -> Path:
     """Write what such predictions are compared with."""
+    from otel_ml import Reference
+
     built = Reference.build(
         columns(REFERENCE_ROWS, 1), scores=probabilities(REFERENCE_ROWS, 1), model_name=model
     )

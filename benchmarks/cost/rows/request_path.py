@@ -9,9 +9,9 @@ import gc
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.cost.anchors import Anchor, PrometheusAnchor, SpanAnchor
+from benchmarks.cost.anchors import Anchor, PrometheusAnchor, SpanAnchor, recording
 from benchmarks.cost.line import Line
-from benchmarks.cost.predictions import Answers, Requests, Row
+from benchmarks.cost.predictions import Answers, Requests
 from benchmarks.cost.serving import Server, settled
 from benchmarks.cost.timing import best, each, middle, rounds, share
 
@@ -59,14 +59,3 @@ def measure(quick: bool) -> list[Line]:
 
 def _without(name: str) -> str:
     return f"{name}, without otel-ml"
-
-
-def recording(anchor: Anchor) -> Callable[[list[list[Row]]], None]:
-    """Have an anchor take predictions; their score is a constant, as no model is asked."""
-
-    def loop(requests: list[list[Row]]) -> None:
-        record = anchor.record
-        for rows in requests:
-            record(rows[0], 0.25)
-
-    return loop

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import otel_ml
-from benchmarks.cost.anchors import PrometheusAnchor, SpanAnchor
+from benchmarks.cost.anchors import PrometheusAnchor, SpanAnchor, recording
 from benchmarks.cost.collector import Collector
 from benchmarks.cost.line import Line
 from benchmarks.cost.predictions import Answers, Requests
-from benchmarks.cost.rows.request_path import recording
 from benchmarks.cost.serving import Server, counted
 from otel_ml.semconv import metrics as m
 
@@ -84,7 +83,7 @@ def _measure(collector: Collector, predictions: int, turns: int) -> list[Line]:
     check(collector.ask(), served)
     span.provider.shutdown()
     least = {name: min(values) for name, values in found.items()}
-    note = f"all {served:,} predictions counted, none sampled or dropped; one export in {predictions:,}"
+    note = f"all of {served:,} predictions counted, none sampled; one export in {predictions:,}"
     return [
         Line(
             "one prediction, in a request",
