@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from os import PathLike
 from typing import Any
@@ -26,9 +25,12 @@ def remembering(load: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(load)
     def loading(*args: Any, **kwargs: Any) -> Any:
         loaded = load(*args, **kwargs)
-        with suppress(Exception):
-            source = args[0] if args else next(iter(kwargs.values()))
-            _note(loaded, source)
+        try:
+            _note(loaded, args[0] if args else next(iter(kwargs.values())))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of a file object of the application: the model goes by its class
+            return loaded
         return loaded
 
     return loading

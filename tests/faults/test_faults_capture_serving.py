@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,6 +112,28 @@ def test_an_exception_passes_untouched_and_is_counted(watched: None, error: Any)
             trial.gave(1)
         assert counted(trial, "Odd") == 3
         assert trial.sink.value(m.ML_PREDICTIONS, error_type=error.__name__) == 3
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("error", odd.RAISED)
+def test_a_file_that_cannot_say_its_name_is_loaded_as_ever(
+    watched: None, tmp_path: Path, error: Any
+) -> None:
+    class Place(os.PathLike[str]):
+        def __fspath__(self) -> str:
+            raise error
+
+    class Nameless(io.BytesIO):
+        name = Place()
+
+    path = tmp_path / "model.joblib"
+    joblib.dump(Odd([0.5]), path)
+    with faulty() as trial:
+        model = trial.call(joblib.load, Nameless(path.read_bytes()))
+        with served():
+            assert model.predict([[1.0]]) == [0.5]
+        trial.gave(1)
+        assert counted(trial, "Odd") == 1
 
 
 # A7
