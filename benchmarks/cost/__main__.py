@@ -25,6 +25,7 @@ ROWS: Final = (
     "memory",
     "export_size",
     "instructions",
+    "server",
 )
 _LONGEST: Final = 900.0  # seconds of one row: a guard against hanging
 

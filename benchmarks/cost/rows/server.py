@@ -1,0 +1,109 @@
+"""Instructions of a request to a FastAPI server under ``opentelemetry-instrument``, with otel-ml.
+
+Its anchor is the same server without otel-ml: spans of the requests, metrics and logs go to the
+same receiver. Exports of metrics, of either, once a minute, are left out.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from benchmarks.cost.callgrind import Counting
+from benchmarks.cost.collector import Collector
+from benchmarks.cost.line import Line
+from benchmarks.cost.server import MODEL, PATH, SLOWER, data, trained
+
+WARM, REQUESTS = 60, 200
+SLOWDOWN: Final = 100  # of time under valgrind: the worker finds as many calls as it would
+MOST: Final = 1.03
+
+
+def measure(quick: bool) -> list[Line]:
+    warm, requests = (20, 40) if quick else (WARM, REQUESTS)
+    with tempfile.TemporaryDirectory() as folder, Collector() as collector:
+        shared = _environ(Path(folder), collector.endpoint)
+        cases = {
+            "with": shared,
+            "without": shared | {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "ml"},
+        }
+        with ThreadPoolExecutor(2) as pool:
+            work = {k: pool.submit(_each, environ, warm, requests) for k, environ in cases.items()}
+            each = {k: done.result() / 1e3 for k, done in work.items()}
+        told = collector.ask()
+    if not told["requests"].get("/v1/traces"):
+        raise AssertionError("the servers sent no spans")
+    note = (
+        f"{requests} requests after {warm}; the worker finds what it would find of 1,000 a second"
+    )
+    return [
+        Line(
+            "server, one request of one row",
+            "k instructions",
+            each["with"],
+            "without otel-ml",
+            each["without"],
+            MOST,
+            note,
+        )
+    ]
+
+
+def _environ(folder: Path, endpoint: str) -> dict[str, str]:
+    """Return the environment of a server with otel-ml, its reference in a folder."""
+    from otel_ml import Reference
+
+    features, _ = data(20_000, 1)
+    scores = trained().predict_proba(features)[:, 1]
+    Reference.build(features, scores=scores, model_name=MODEL).save(folder / "reference.json")
+    config = folder / "otel-ml.yaml"
+    reference = folder / "reference.json"
+    config.write_text(f'models:\n  - name: {MODEL}\n    reference: "{reference}"\n', "utf-8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    return kept | {
+        "OTEL_ML_CONFIG_FILE": str(config),
+        "OTEL_SERVICE_NAME": "benchmark",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+        SLOWER: str(SLOWDOWN),
+    }
+
+
+def _each(environ: Mapping[str, str], warm: int, requests: int) -> float:
+    """Return the instructions of one request."""
+    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    command = [sys.executable, str(instrument), sys.executable, "-m", "benchmarks.cost.server"]
+    bodies = _bodies(warm + requests)
+    with Counting(command, environ) as program:
+        client = http.client.HTTPConnection("127.0.0.1", int(program.ready), timeout=120)
+        _send(client, bodies, warm)
+        program.tell("settle")
+        program.start()
+        _send(client, bodies, requests)
+        program.tell("settle")
+        counted = program.count()
+        client.close()
+    return counted / requests
+
+
+def _bodies(n: int) -> Iterator[bytes]:
+    features, _ = data(n, 2)
+    return iter([json.dumps([row]).encode() for row in features.tolist()])
+
+
+def _send(client: http.client.HTTPConnection, bodies: Iterator[bytes], n: int) -> None:
+    headers = {"content-type": "application/json"}
+    for _ in range(n):
+        client.request("POST", PATH, next(bodies), headers)
+        answer = client.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}")

@@ -1,0 +1,97 @@
+"""Run under ``opentelemetry-instrument``: a FastAPI service with a linear model of 23 features.
+
+Says its port on its first line of output. For every line of input it answers when all it did for
+its requests so far is done. The end of its input ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+import time
+from typing import Any, Final
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from opentelemetry import trace
+from sklearn.linear_model import LogisticRegression
+
+__all__ = ["FEATURES", "MODEL", "PATH", "SLOWER", "data"]
+
+FEATURES: Final = 23
+ROWS: Final = 20_000
+MODEL: Final = "LogisticRegression"
+PATH: Final = "/predict"
+SLOWER: Final = "SLOWER"
+"""Variable: by how much time is longer here, so that the worker looks at its queue as seldom."""
+
+_predicted = 0
+
+
+def data(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return features, shape ``(n, 23)``, and classes."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(n, 5)) @ np.random.default_rng(0).normal(size=(5, FEATURES))
+    features = mixed + 2 * rng.normal(size=mixed.shape)
+    return features, (features[:, 0] + features[:, 1] + rng.normal(size=n) > 0).astype(np.int64)
+
+
+def trained() -> LogisticRegression:
+    """Return the model."""
+    return LogisticRegression().fit(*data(ROWS, 0))
+
+
+def application(model: LogisticRegression) -> FastAPI:
+    """Return the service."""
+    app = FastAPI()
+
+    @app.post(PATH)
+    async def predict(rows: list[list[float]]) -> dict[str, Any]:
+        global _predicted
+        _predicted += len(rows)
+        return {"probabilities": model.predict_proba(np.array(rows))[:, 1].tolist()}
+
+    return app
+
+
+def settled() -> None:
+    """Wait until spans are encoded and, where it watches, otel-ml has counted the predictions."""
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        flush()
+    if "otel_ml.pipeline" in sys.modules:
+        from benchmarks.cost.serving import counted
+
+        while counted() < _predicted:
+            time.sleep(0.25)
+
+
+def main() -> None:
+    import os
+
+    slower = float(os.environ.get(SLOWER, "1"))
+    if slower != 1 and "otel_ml.capture" in sys.modules:
+        from otel_ml import buffer
+
+        buffer._PAUSE *= slower  # type: ignore[misc]  # the clock's pace is not valgrind's
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(application(trained()), log_level="warning", timeout_keep_alive=600)
+    server = uvicorn.Server(config)
+
+    def listen() -> None:
+        print(listening.getsockname()[1], flush=True)
+        for _ in sys.stdin:
+            settled()
+            print("settled", flush=True)
+        server.should_exit = True
+
+    threading.Thread(target=listen, daemon=True).start()
+    asyncio.run(server.serve([listening]))
+
+
+if __name__ == "__main__":
+    main()
