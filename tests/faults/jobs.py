@@ -7,6 +7,7 @@ tells how many rows it predicted; the last line printed is that as JSON, by proc
 from __future__ import annotations
 
 import concurrent.futures
+import importlib
 import json
 import multiprocessing
 import os
@@ -124,16 +125,18 @@ def loader() -> Iterable[Told]:
 
 def torch_loader() -> Iterable[Told]:
     """The workers of PyTorch's own loader."""
-    from torch.utils.data import DataLoader, Dataset
+    data: Any = importlib.import_module("torch.utils.data")
 
-    class Rows(Dataset[Any]):
+    class Rows(data.Dataset):  # type: ignore[misc]  # of a library that is not typed here
         def __len__(self) -> int:
             return TASKS
 
         def __getitem__(self, index: int) -> list[Told]:
             return [predict(index + 1)]
 
-    loaded = DataLoader(Rows(), num_workers=2, collate_fn=lambda items: items[0][0], batch_size=1)
+    loaded = data.DataLoader(
+        Rows(), num_workers=2, collate_fn=lambda items: items[0][0], batch_size=1
+    )
     return list(loaded)
 
 

@@ -21,6 +21,7 @@ import otel_ml
 from otel_ml import config, pipeline
 from otel_ml.semconv import metrics as m
 from otel_ml.testing import MemoryPipeline
+from otel_ml.types import Buckets
 from tests.faults.oracles import HANG, Books
 
 PACKAGE: Final = str(Path(otel_ml.__file__).parent)
@@ -99,9 +100,10 @@ def tried(failing: Failing) -> Tried:
         predict(2)  # as if nothing had been
         running.flush(HANG)  # what an export failed to say the next one does
         books = Books.of(running)
-        whole = sum(s.value.sum for s in running.sink.samples(m.ML_INFERENCE_BATCH_SIZE))
+        sizes = [sample.value for sample in running.sink.samples(m.ML_INFERENCE_BATCH_SIZE)]
+        whole = sum(size.sum or 0.0 for size in sizes if isinstance(size, Buckets))
     finally:
-        threading.settrace(None)  # type: ignore[arg-type]  # the stubs know of no way to end it
+        threading.settrace(None)
         pipeline.replace(before)
         ended = running.shutdown(HANG)
     return Tried(books, whole, ended, running.restarts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from celery import Celery
+from celery import Celery  # type: ignore[import-untyped]
 
 from otel_ml.capture import MLInstrumentor
 
