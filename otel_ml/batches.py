@@ -81,6 +81,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         durations=stacked(lambda b: b.durations),
         sizes=stacked(lambda b: b.sizes),
         errors=tuple(e for b in batches for e in b.errors),
+        invalid=sum(b.invalid for b in batches),
     )
 
 
@@ -98,7 +99,9 @@ def split_batch(batch: Batch) -> Iterator[Batch]:
         by_row["features"] = {k: v[rows] for k, v in batch.features.items()}
         by_row["slices"] = {k: v[rows] for k, v in batch.slices.items()}
         part = replace(batch, n=min(most, batch.n - start), **by_row)
-        yield part if start == 0 else replace(part, durations=None, sizes=None, errors=())
+        yield (
+            part if start == 0 else replace(part, durations=None, sizes=None, errors=(), invalid=0)
+        )
 
 
 _BY_ROW: Final = (

@@ -137,12 +137,21 @@ class Pipeline:
         if len(queue) >= self.capacity or not self.enabled:
             if self.enabled:
                 self.skip("queue_full", call_rows(call))
+                self._look_after()
             return
         queue.append(call)
         if self._thread is None:
             self.start()
         elif len(queue) == self._wake_at:
+            self._look_after()
+
+    def _look_after(self) -> None:
+        """Wake the worker; start another one where it has died, as of a lack of memory."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
             self._wake.ring()
+        else:
+            self.start()
 
     def skip(self, reason: str, n: int = 1) -> None:
         """Count predictions that were seen but not taken."""
@@ -176,22 +185,26 @@ class Pipeline:
     def start(self) -> None:
         """Start the worker if it does not run."""
         with self._start_lock:
-            if self._thread is not None or not self.settings.enabled:
+            running = self._thread is not None and self._thread.is_alive()
+            if running or not self.settings.enabled:
                 return
             stop = threading.Event()
             thread = threading.Thread(
                 target=self._run, args=(stop, self._ending), name="otel-ml", daemon=True
             )
+            self._stop, self._thread = stop, thread
             try:
                 thread.start()
             except Exception:
                 # no thread can be had, or the interpreter is ending: the next call tries again
-                return
-            self._stop, self._thread = stop, thread
+                self._thread = None
 
     def flush(self, timeout: float = 3.0) -> bool:
         """Have everything taken so far counted and exported; tell whether it was in time."""
-        thread = self._thread
+        if not self._idle():
+            self._look_after()
+        with self._start_lock:  # by which it has been started
+            thread = self._thread
         if not self.mark[0] or thread is None or not thread.is_alive():
             return self._idle()
         with self._flushed:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_ml.local import named_columns
 from otel_ml.profile import Profile, slots
 from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.state import State
@@ -16,7 +17,8 @@ from otel_ml.types import Batch, FloatArray, IntArray
 
 __all__ = ["count_batch"]
 
-_CHUNKS: Final = 256  # evaluations counted at once: bounded memory whatever the size of the batch
+_CHUNKS: Final = 256  # evaluations counted at once,
+_VALUES: Final = 1 << 19  # of so many values: bounded memory whatever the size of the batch
 
 
 def count_batch(
@@ -56,13 +58,16 @@ def count_batch(
     extras = _extras(batch)
     numbers = np.arange(row, row + batch.n, dtype=np.int64)
     local = state.local.rows(batch, codes)
+    if columns := named_columns(*state.local.schema):
+        state.incidents.followed.columns = columns
     waiting = state.pending_rows % whole  # more than one chunk where chunks were larger before
     chunk = (np.arange(batch.n, dtype=np.int64) + waiting) // whole
     # a clock far ahead must not date an incident
     at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
     at = at if math.isfinite(at) else now
-    for first in range(0, int(chunk[-1]) + 1, _CHUNKS):
-        part = (chunk >= first) & (chunk < first + _CHUNKS)
+    at_once = min(max(_VALUES // (whole * max(codes.codes.shape[1], 1)), 1), _CHUNKS)
+    for first in range(0, int(chunk[-1]) + 1, at_once):
+        part = (chunk >= first) & (chunk < first + at_once)
         group = chunk[part] - first
         chosen = codes.select(part)
         counts, moments = chunk_counts(state.reference.layout, chosen, group, int(group[-1]) + 1)

@@ -63,7 +63,7 @@ class Feeder:
         self._hide = lru_cache(_MOST_CLIENTS)(lambda client: pseudonym(client, key))
         self._random = Random()
         self._light: dict[ModelKey, list[tuple[int, float]]] = {}
-        self._hand: Sequence[Call] = ()
+        self.hand: Sequence[Call] = ()
         self._done = 0
 
     def pace(self, waiting: int, capacity: int) -> None:
@@ -75,17 +75,17 @@ class Feeder:
 
     def recover(self) -> None:
         """Count as lost what was in hand when the thread was killed."""
-        if self._hand:
-            lost = sum(map(call_rows, self._hand)) - self._done
+        if self.hand:
+            lost = sum(map(call_rows, self.hand)) - self._done
             self.health.drop("invalid_input", max(lost, 0))
-            self._hand = ()
+            self.hand, self._done = (), 0
 
     def feed(self, calls: Sequence[Call]) -> None:
         """Convert and count calls; each is counted or said to be dropped, once."""
-        self._hand, self._done = calls, 0
+        self.hand, self._done = calls, 0
         with np.errstate(all="ignore"):  # warnings about the application's values are not its own
             self._feed(calls)
-        self._hand = ()
+        self.hand, self._done = (), 0
 
     def _feed(self, calls: Sequence[Call]) -> None:
         by_host: dict[ModelKey, list[Batch]] = {}
@@ -186,6 +186,7 @@ class Feeder:
                 self.health.drop("invalid_input", n)
             else:
                 self.health.counted += n
+                self.health.invalid += batch.invalid
             self._done += n
             for part in split_batch(batch):
                 self._guard(self._observe, host, part)

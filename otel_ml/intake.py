@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.batches import join_batches
-from otel_ml.errors import DataError
-from otel_ml.profile.frames import Columns, to_columns
+from otel_ml.profile.frames import to_columns
 from otel_ml.profile.values import category_keys
+from otel_ml.reading import array, checked, table
 from otel_ml.types import Batch, Captured, FloatArray
 
 __all__ = ["Converted", "convert", "join_batches", "pseudonym"]
@@ -98,6 +98,7 @@ def convert(
         features = {}
     if scores is not None and len(scores) != n:
         scores = None
+    scores, invalid = (None, 0) if scores is None else checked(scores)
     return Converted(
         Batch(
             n,
@@ -109,6 +110,7 @@ def convert(
             clients=None if call.client is None else [pseudonym(call.client, key)] * n,
             durations=durations,
             sizes=np.array([n], dtype=np.int64),
+            invalid=invalid,
         )
     )
 
@@ -125,23 +127,9 @@ def _features(
     own = _attribute(call.model, "feature_names_in_")
     try:
         known = () if own is None else tuple(str(name) for name in own)
-        return _table(call.features, (known, names), ignore).data
+        return table(call.features, (known, names), ignore).data
     except Exception:  # as above
         return {}
-
-
-def _table(features: object, named: Sequence[Sequence[str]], ignore: Sequence[str]) -> Columns:
-    """Return features as columns, under the first of several lists of names that fits."""
-    if hasattr(features, "toarray") and hasattr(features, "nnz"):
-        raise DataError("a sparse matrix", remedy="it is never made dense")
-    width = -1
-    if isinstance(features, np.ndarray) and features.dtype.names is None:
-        width = 1 if features.ndim < 2 else features.shape[1]
-    elif isinstance(features, (list, tuple)) and features:
-        row = features[0]
-        width = len(row) if isinstance(row, (list, tuple, np.ndarray)) else 1
-    chosen = next((names for names in named if len(names) == width), ())
-    return to_columns(features, names=tuple(chosen), ignore=ignore)
 
 
 def _outputs(
@@ -183,7 +171,7 @@ def _labels(classes: Any, k: int) -> NDArray[Any]:
 
 
 def _probabilities(values: FloatArray, classes: Any, positive: str | None) -> FloatArray | None:
-    if 0 in values.shape[1:] or ((values < -1e-9) | (values > 1 + 1e-9)).any():
+    if 0 in values.shape[1:]:
         return None
     if values.ndim == 2 and values.shape[1] == 2 and positive is not None:
         known = _labels(classes, 2).tolist()
@@ -228,7 +216,7 @@ def _given(
 ) -> Converted:
     scores, predictions = extra.get("scores"), extra.get("predictions")
     score = None if scores is None else np.asarray(scores, dtype=np.float64)
-    decided = None if predictions is None else np.asarray(predictions)
+    decided = None if predictions is None else array(predictions)
     if decided is not None and decided.ndim == 2 and decided.shape[1] == 1:
         decided = decided[:, 0]
     if score is not None and (score.ndim not in (1, 2) or 0 in score.shape[1:]):
@@ -242,7 +230,7 @@ def _given(
     features: Mapping[str, NDArray[Any]] = {}
     if call.features is not None:
         try:
-            features = _table(call.features, (names,), ignore).data
+            features = table(call.features, (names,), ignore).data
         except Exception:
             if not lengths:
                 raise
@@ -252,7 +240,13 @@ def _given(
     if any(length != n for length in others) or (slices.data and slices.n != n):
         return Converted(None, "shape")
     if n == 0:
-        return Converted(None, "invalid_input")
+        given = (call.features, scores, predictions)
+        if all(value is None for value in given):
+            return Converted(None, "invalid_input")
+        return Converted(Batch(0, {}, sizes=np.zeros(1, dtype=np.int64)))
+    invalid = 0
+    if score is not None:
+        score, invalid = checked(score)
     return Converted(
         Batch(
             n,
@@ -264,5 +258,6 @@ def _given(
             event_times=None if times is None else np.asarray(times, dtype=np.float64),
             durations=None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9]),
             sizes=np.array([n], dtype=np.int64),
+            invalid=invalid,
         )
     )

@@ -19,10 +19,9 @@ from otel_ml.types import Batch, ModelKey
 __all__ = ["Learner"]
 
 _KEPT: Final = 100_000  # rows held at most, whatever `learn_rows` says
+_KEPT_VALUES: Final = 1_000_000  # the same in values, where fewer rows are asked for
 _LEAST_FIRST: Final = 50
-_MOST_NAMES: Final = (
-    10_000  # features of a reference; those of rows with names of their own have no end
-)
+_MOST_NAMES: Final = 10_000  # features; rows may each have names of their own
 _KINDS: Final[Mapping[str, Any]] = {"clients": object, "event_times": np.float64}
 
 
@@ -60,7 +59,8 @@ class Learner:
 
     def add(self, batch: Batch) -> None:
         """Hold a batch; of a huge one only the first rows."""
-        room = _KEPT - self.rows
+        most = max(self.target, min(_KEPT, _KEPT_VALUES // max(len(batch.features), 1)))
+        room = most - self.rows
         if batch.n > 0 and room > 0:
             self._batches.append(batch if batch.n <= room else _first(batch, room))
         self.rows += batch.n

@@ -37,7 +37,7 @@ from otel_ml.profile.cells import moments
 from otel_ml.profile.coder import Codes
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
-__all__ = ["CALL_SOURCES", "ROW_SOURCES", "Counted", "Local"]
+__all__ = ["CALL_SOURCES", "ROW_SOURCES", "Counted", "Local", "named_columns"]
 
 ROW_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     REPEATS_SOURCE: REPEATS,
@@ -48,6 +48,8 @@ CALL_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     ERRORS_SOURCE: ERROR_CELLS,
     VOLUME_SOURCE: VOLUME_CELLS,
 }
+_NAMES: Final = 5  # of columns that are said
+_NAME_CHARS: Final = 60
 _REPEAT_ROWS: Final = 1000  # rows that tell how often rows repeat anyway
 
 
@@ -169,3 +171,20 @@ def _intervals(over: Sequence[Interval]) -> list[Counted]:
     for interval in over:
         counts[interval.cell] += interval.worth
     return [Counted(VOLUME_SOURCE, counts, np.zeros(3))] if counts.any() else []
+
+
+def named_columns(missing: Sequence[str], new: Sequence[str]) -> str:
+    """Return which columns are missing or new in words, the first few of them.
+
+    Examples
+    --------
+    >>> named_columns(["age"], ["Age"])
+    'missing: age; new: Age'
+    """
+    parts = []
+    for word, names in (("missing", missing), ("new", new)):
+        if names:
+            shown = ", ".join(name[:_NAME_CHARS] for name in names[:_NAMES])
+            more = len(names) - _NAMES
+            parts.append(f"{word}: {shown}" + (f" and {more} more" if more > 0 else ""))
+    return "; ".join(parts)

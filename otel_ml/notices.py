@@ -8,12 +8,13 @@ from typing import Final
 
 from otel_ml.semconv.attributes import MlDropReason
 
-__all__ = ["LABELS", "SAMPLED", "Notices"]
+__all__ = ["INVALID", "LABELS", "SAMPLED", "Notices"]
 
 _log = logging.getLogger("otel_ml")
 
 SAMPLED: Final = "sampled"
 LABELS: Final = "labels"
+INVALID: Final = "invalid_probability"
 
 _OVER: Final = 10.0  # seconds without a further one after which a loss is over
 _AGAIN: Final = 300.0  # seconds before a loss that goes on is said again
@@ -43,6 +44,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     MlDropReason.SPOOL_FULL: "the spool on disk is full: raise its size, or check the receiver",
     MlDropReason.CLOSED: "they came after monitoring had ended in this process",
     SAMPLED: f"their values were not read, they are counted all the same: {_FASTER}",
+    INVALID: "their scores are below 0 or above 1 and are left out: give the output of "
+    "predict_proba, not margins or logits",
     LABELS: "too many labels wait: report them in smaller parts",
 }
 
@@ -79,23 +82,23 @@ class Notices:
                 start, _, said = self._open.get(kind, (before, now, -_AGAIN))
                 if now - said >= _AGAIN:
                     said = now
-                    verb = "are sampled" if kind == SAMPLED else "are lost"
-                    text = "%s %s (%s, %d so far): %s"
-                    _log.warning(text, _what(kind), verb, kind, total - start, REMEDIES[kind])
+                    text = "%s (%s, %d so far): %s"
+                    _log.warning(text, _fate(kind), kind, total - start, REMEDIES[kind])
                 self._open[kind] = (start, now, said)
             elif kind in self._open and now - self._open[kind][1] >= _OVER:
                 start, _, _ = self._open.pop(kind)
-                _log.warning("no more %s (%s); %d were", _ended(kind), kind, total - start)
+                _log.warning("no more %s (%s); %d were", _fate(kind), kind, total - start)
 
 
-def _what(kind: str) -> str:
+def _fate(kind: str) -> str:
+    """Return what becomes of what."""
+    if kind == SAMPLED:
+        return "predictions are sampled"
+    if kind == INVALID:
+        return "scores are no probabilities"
     if kind == LABELS:
-        return "labels"
-    return "telemetry items" if kind in _ITEMS else "predictions"
-
-
-def _ended(kind: str) -> str:
-    return f"{_what(kind)} are sampled" if kind == SAMPLED else f"{_what(kind)} are lost"
+        return "labels are lost"
+    return f"{'telemetry items' if kind in _ITEMS else 'predictions'} are lost"
 
 
 _ITEMS: Final = frozenset(

@@ -49,6 +49,8 @@ class Health:
         Predictions not taken, by reason: on the request path, and in the worker.
     sampled
         Predictions that were counted without their values, because more came than can be read.
+    invalid
+        Predictions whose score is no probability: it was left out.
     exports
         Exports by outcome and signal.
     lost
@@ -59,6 +61,7 @@ class Health:
     skipped: dict[str, int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     sampled: int = 0
+    invalid: int = 0
     exports: Counter[tuple[str, str]] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     queued: int = 0
@@ -114,6 +117,7 @@ def process_samples(health: Health, now_ns: int) -> Iterator[Sample]:
         named = {a.ML_DROP_REASON: a.MlDropReason.QUEUE_FULL}
         yield Sample(m.ML_MONITORING_DROPPED, named, 0)
     yield Sample(m.ML_MONITORING_SAMPLED, {}, health.sampled)
+    yield Sample(m.ML_MONITORING_INVALID, {}, health.invalid)
     yield Sample(m.ML_MONITORING_QUEUE_SIZE, {}, health.queued)
     yield Sample(m.ML_MONITORING_QUEUE_CAPACITY, {}, health.capacity)
     yield Sample(m.ML_MONITORING_EVALUATION_DURATION, {}, health.evaluations())

@@ -95,6 +95,8 @@ def _row(value: Any) -> Any:
 
 
 def _columns(value: Any) -> Any:
+    if sum(column.nbytes for column in value.values() if type(column) is ndarray) > COPY_BYTES:
+        return value
     # `dict.copy` takes the stored hashes; assigning under a key that is no string might run code.
     copied = value.copy()
     for key, column in value.items():

@@ -15,7 +15,7 @@ from otel_ml.types import Captured
 
 __all__ = ["MOST_VALUES", "thinned"]
 
-MOST_VALUES: Final = 1 << 22  # of one call that are read: about 32 MB as numbers
+MOST_VALUES: Final = 1 << 21  # of one call that are read: about 16 MB as numbers
 
 
 def thinned(call: Captured) -> tuple[Captured, int]:

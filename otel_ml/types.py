@@ -171,6 +171,8 @@ class Batch:
         Rows of each call, shape ``(calls,)``.
     errors
         Class names of the exceptions of calls that failed.
+    invalid
+        Rows whose score is no probability, and was left out.
     """
 
     n: int
@@ -186,6 +188,7 @@ class Batch:
     durations: FloatArray | None = None
     sizes: IntArray | None = None
     errors: Sequence[str] = ()
+    invalid: int = 0
 
 
 @dataclass(frozen=True, slots=True)

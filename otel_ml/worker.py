@@ -16,7 +16,7 @@ from otel_ml.inbox import Inbox
 from otel_ml.incidents import Change
 from otel_ml.incidents.board import BEAT, Board
 from otel_ml.labelling import Labeller
-from otel_ml.notices import SAMPLED, Notices
+from otel_ml.notices import INVALID, SAMPLED, Notices
 from otel_ml.samples import Health, incident_event, model_samples, process_samples
 from otel_ml.types import Event, Sample
 
@@ -80,9 +80,11 @@ class Worker:
         """Make the sinks and set the time of the next export, unless that has been done."""
         if self._open:
             return
-        self._open = self._news = True
+        self._news = True
         made = self._guarded(self._sinks)
-        self.sinks, self._interval = ((), self._interval) if made is None else made
+        if made is not None:  # else it is tried again before the next export
+            self._open = True
+            self.sinks, self._interval = made
         # the first export comes early: whoever sets this up wants to see that it works
         self._next = time.monotonic() + min(self._interval, 5.0)
 
@@ -131,7 +133,8 @@ class Worker:
         self.feeder.pace(left, capacity)
         worked = left > 0
         while left > 0:
-            calls = [queue.popleft() for _ in range(min(left, _TAKE))]
+            # the feeder has them before anything can fail
+            calls = self.feeder.hand = [queue.popleft() for _ in range(min(left, _TAKE))]
             left -= len(calls)
             self.feeder.feed(calls)
             if self.due() and not everything:
@@ -153,7 +156,11 @@ class Worker:
             self._noticed = now
             health = self.health
             totals = Counter(lost()) + health.dropped + health.lost
-            self._guarded(self._notices.look, {**totals, SAMPLED: health.sampled}, now)
+            self._guarded(
+                self._notices.look,
+                {**totals, SAMPLED: health.sampled, INVALID: health.invalid},
+                now,
+            )
 
     def export(
         self,
@@ -165,6 +172,7 @@ class Worker:
         deadline: float | None = None,
     ) -> None:
         """Send samples and events to every sink; all share one deadline of the monotonic clock."""
+        self.open()
         if deadline is None:
             deadline = time.monotonic() + EXPORT_TIMEOUT
         self._next = time.monotonic() + self._interval

@@ -28,8 +28,8 @@ LAYERS: Final = {
     "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan "
     "state waiting",
     "L4b pipeline": "batches bell buffer feeder hosts inbox intake labelling losses notices "
-    "pipeline references samples samples_events samples_health samples_labels snapshot stack "
-    "tally thinning worker",
+    "pipeline reading references samples samples_events samples_health samples_labels snapshot "
+    "stack tally thinning worker",
     "L5 capture, generators": "capture generate",
     "L6 what people run": "_pytest_plugin backtest cli demo selftest testing",
 }

@@ -49,6 +49,7 @@ class Members:
         self.sources = sources
         self.history = history
         self.before = before
+        self.columns = ""  # which are missing or new in the latest rows
         self._recovery: dict[int, Recovery] = {}
         self._armed: dict[int, int] = {}
 
@@ -98,7 +99,8 @@ class Members:
         if int(counts.sum()) < _CLEAR_ROWS:
             counts, moments = self.history.since(source, start)
         nan = float("nan")
-        return describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
+        effect = describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
+        return {**effect, "columns": self.columns} if info.monitor == "schema" else effect
 
     def evidence(self, incident: Incident, raw: FloatArray) -> float:
         """Return the evidence of an incident's members since they joined, as a power of ten.

@@ -232,7 +232,7 @@ class LiveDependence:
         self._before = np.zeros((s, width))
         self._compared = np.zeros((0, 2, *self._free.shape))  # excess and spread by epoch
         self._effects: FloatArray | None = None
-        self._trimmed: dict[tuple[int, int], FloatArray] = {}
+        self._trimmed: dict[int, FloatArray] = {}
 
     def add(self, codes: NDArray[np.int16]) -> None:
         """Take in rows in the order of time, shape ``(n, S)``, split into batches as it may be."""
@@ -259,8 +259,7 @@ class LiveDependence:
         return self._effects.copy()
 
     def _estimate(self, compared: FloatArray) -> FloatArray:
-        epochs = len(compared)
-        if not epochs:
+        if not (epochs := len(compared)):
             return np.ones(len(self._before))
         dropped = min(epochs // 4, 2)
         order = np.argsort(compared[:, 0], axis=0)[: epochs - dropped]
@@ -268,9 +267,9 @@ class LiveDependence:
         spread = np.take_along_axis(compared[:, 1], order, axis=0).sum(axis=0)
         says = spread > _LEAST * len(order)
         ratio = np.where(says, 1 + excess / np.where(says, spread, 1.0), 1.0)
-        if (epochs, dropped) not in self._trimmed:  # a few, and dear to compute
-            self._trimmed[epochs, dropped] = trimmed_mean_ratio(self._free, epochs, dropped)
-        ratio = ratio / self._trimmed[epochs, dropped]
+        if epochs not in self._trimmed:  # a few, and dear to compute
+            self._trimmed[epochs] = trimmed_mean_ratio(self._free, epochs, dropped)
+        ratio = ratio / self._trimmed[epochs]
         seen = (compared[:, 1] > 0).sum(axis=0)
         free = self._free * np.maximum(seen - dropped, 1)
         clear = says & (ratio > chi2_ratio(_OWN, free))

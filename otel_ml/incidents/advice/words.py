@@ -59,7 +59,8 @@ def sentence(stream: Stream, facts: Mapping[str, Any]) -> str:
         return f"{facts['after']:.1%} of calls fail"
     if stream.monitor in _OF_ROWS and rate:
         what = _OF_ROWS[stream.monitor]
-        return f"{facts['after']:.1%} of {what} (before {facts['before']:.1%})"
+        named = f": {facts['columns']}" if facts.get("columns") else ""
+        return f"{facts['after']:.1%} of {what} (before {facts['before']:.1%}){named}"
     moved = f"{facts['total_variation']:.0%} of its mass shifted"
     if stream.monitor == "joint_drift":
         if name == "out_of_distribution":
