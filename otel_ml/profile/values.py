@@ -10,6 +10,7 @@ import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from threading import current_thread, main_thread
 from typing import Any, Final
 
 import numpy as np
@@ -67,9 +68,9 @@ def _said(item: Any) -> Any:
             return int(item)
         if hasattr(type(item), "__float__") and not isinstance(item, _NO_NUMBER):
             return float(item)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if _interrupts(error):
+            raise
         return category_key(item)
     return category_key(item)
 
@@ -109,9 +110,9 @@ def numeric_values(column: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]
             continue
         try:
             values[i] = float(item)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if _interrupts(error):
+                raise
             values[i], text[i] = _no_float(item, error)
     return values, text
 
@@ -122,10 +123,15 @@ def _no_float(item: Any, error: BaseException) -> tuple[float, bool]:
         if isinstance(error, OverflowError):  # an int too large for a float
             return (math.inf if item > 0 else -math.inf), False
         return math.nan, str(item).strip().lower() not in _ABSENT
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as further:
+        if _interrupts(further):
+            raise
         return math.nan, True
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Say whether somebody wants this to end; only the main thread is ever told."""
+    return isinstance(error, KeyboardInterrupt) and current_thread() is main_thread()
 
 
 def category_key(item: object) -> str | None:
@@ -139,9 +145,9 @@ def category_key(item: object) -> str | None:
         return item[:MOST_CHARS]
     try:
         return _key(item)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if _interrupts(error):
+            raise
         return type(item).__name__[:MOST_CHARS]
 
 

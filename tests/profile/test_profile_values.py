@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -161,3 +162,10 @@ def test_what_is_counted_is_what_was_there(values: list[Any]) -> None:
     made = plain(given_)
     for look in (lambda c: numeric_values(c)[0].tobytes(), lambda c: category_keys(c).tolist()):
         assert look(made) == look(given_)
+
+
+def test_an_interrupt_that_an_object_makes_up_in_another_thread_is_its_own_error() -> None:
+    """Nobody interrupts a thread: it comes from the object, and must not end the worker."""
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(plain, column(1.0, Refusing(KeyboardInterrupt))).result(60)
+    assert found.tolist() == [1.0, "Refusing"]
