@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 PAGE ?= demo-output
+CALLS ?= 1000000
+FORKS ?= 1000
 PYTHONS ?= 3.10 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stack test check format generate stack bench-detection test-pythons clean
+.PHONY: help demo demo-stack test check format generate stack bench faults fuzz forks soak \
+        bench-detection test-pythons clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +44,7 @@ check: $(VENV)/.dev ## lint, types, generated files, changelog
 	$(BIN)/python -m otel_ml.config.schema --check
 	$(BIN)/python -m otel_ml.generate.runbooks --check
 	$(BIN)/python -m otel_ml.generate.dashboards --out dashboards --check
+	$(BIN)/python -m tests.faults.page --check
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff check --fix .
@@ -51,9 +55,27 @@ generate: $(VENV)/.dev ## write every generated file anew
 	$(BIN)/python -m otel_ml.config.schema
 	$(BIN)/python -m otel_ml.generate.runbooks
 	$(BIN)/python -m otel_ml.generate.dashboards --out dashboards
+	$(BIN)/python -m tests.faults.page
 
 stack: $(VENV)/.dev ## build Collector, Prometheus, promtool and Alertmanager into the cache
 	$(BIN)/python collector_config/stack.py build
+
+bench: $(VENV)/.dev ## measure what it costs, beside other tools; fails on a missed budget (ten minutes)
+	$(BIN)/python -m benchmarks.cost --page
+
+faults: $(VENV)/.dev ## run the tests of faults, record how they went, write the page
+	$(BIN)/python -m pytest -m fault --fault-results tests/faults/results.json $(PYTEST_ARGS)
+	$(BIN)/python -m tests.faults.page
+
+fuzz: $(VENV)/.dev ## a million odd calls (CALLS=1000000)
+	OTEL_ML_FUZZ_CALLS=$(CALLS) $(BIN)/python -m pytest tests/faults/test_faults_fuzz.py -s
+
+forks: $(VENV)/.dev ## a thousand forks under load (FORKS=1000)
+	FAULTS_FORKS=$(FORKS) $(BIN)/python -m pytest tests/faults/test_faults_process_forks.py -s
+
+soak: $(VENV)/.dev ## ten minutes without a receiver, then an hour of churn
+	$(BIN)/python -m tests.faults.soak --minutes 10 --rate 10000
+	$(BIN)/python -m tests.faults.soak --minutes 60 --rate 1000 --churn --collector up --above 512
 
 bench-detection: ## measure false incidents and the detection of faults (BENCH=--quick: less)
 	$(PYTHON) benchmarks/detection/setup.py $(BENCH)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from otel_ml.hosts import Hosts
+from otel_ml.hosts import Host, Hosts
 from otel_ml.inbox import Inbox
 from otel_ml.profile.values import category_key
 from otel_ml.samples import Health
@@ -81,11 +81,25 @@ class Labeller:
     def _label(self, model: str | None, ids: Sequence[str], values: Sequence[Any]) -> None:
         keys = [_key(value) for value in values]
         known = [i for i, key in enumerate(keys) if key is not None]
-        for host in self.hosts:
-            if model in (None, host.key.name):
-                self._guard(
-                    host.engine.observe_labels, [ids[i] for i in known], [keys[i] for i in known]
-                )
+        asked = [host for host in self.hosts if model in (None, host.key.name)]
+        for host, mine in self._shares(asked, ids, known):
+            self._guard(host.engine.observe_labels, [ids[i] for i in mine], [keys[i] for i in mine])
+
+    def _shares(
+        self, hosts: Sequence[Host], ids: Sequence[str], known: Sequence[int]
+    ) -> Iterator[tuple[Host, Sequence[int]]]:
+        """Yield which labels are whose: of whoever has the prediction, else of all."""
+        joins = [None if h.engine.state is None else h.engine.state.labelled.join for h in hosts]
+        if len(hosts) < 2:
+            yield from ((host, known) for host in hosts)
+            return
+        homeless = set(known)
+        shares: list[list[int]] = []
+        for join in joins:
+            shares.append([i for i in known if join is not None and join.knows(ids[i])])
+            homeless.difference_update(shares[-1])
+        for host, own in zip(hosts, shares, strict=True):
+            yield host, sorted({*own, *homeless})
 
 
 def _pairs(ids: Any, labels: Any) -> tuple[list[str], list[Any]]:

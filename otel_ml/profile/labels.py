@@ -5,12 +5,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 __all__ = ["Joined", "LabelJoin", "LabelState"]
 
 LabelState = Literal["joined", "unknown", "duplicate", "conflict", "expired"]
 T = TypeVar("T")
+
+_JOINED: Final = "joined"  # in place of what was kept of a prediction whose label has come
+_SHARED: Final = 1000  # labels of which one object is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class LabelJoin(Generic[T]):
         self._young: _Generation[T] = _Generation()
         self._old: _Generation[T] = _Generation()
         self._aliases: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        self._shared: dict[Any, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._young.table) + len(self._old.table)
@@ -159,7 +163,7 @@ class LabelJoin(Generic[T]):
             early = [self._early(name) for name in dict.fromkeys((key, alias)) if name is not None]
             found = [label for label in early if label is not None]
             label = found[0] if found else None
-            self._put(key, (payloads[i], label))
+            self._put(key, (payloads[i], None) if label is None else self._joined(label))
             if alias is not None and alias != key:
                 self._alias({alias: key})
             for n, other in enumerate(found):  # counted as unknown when it came
@@ -209,9 +213,24 @@ class LabelJoin(Generic[T]):
                 self.states["duplicate" if first == label else "conflict"] += 1
             elif payload is not None:  # what is there is a prediction, a label, or both
                 self.states["joined"] += 1
-                held.table[key] = (payload, label)
+                held.table[key] = self._joined(label)
                 out.append(Joined(payload, label))
         return out
+
+    def knows(self, name: str) -> bool:
+        """Say whether a prediction of this id, or with this alias, is here."""
+        key = self._named(name)
+        return any(key in held.table and key not in held.early for held in self._generations)
+
+    @property
+    def _generations(self) -> tuple[_Generation[T], _Generation[T]]:
+        return self._young, self._old
+
+    def _joined(self, label: Any) -> tuple[Any, Any]:
+        """Return what is kept once a label has come: nothing but it, shared by all of one class."""
+        if len(self._shared) >= _SHARED:
+            self._shared.clear()
+        return self._shared.setdefault(label, (_JOINED, label))
 
     def _put(self, key: str, entry: tuple[T | None, Any]) -> None:
         if key not in self._young.table and len(self._young.table) >= self.capacity:
@@ -232,7 +251,7 @@ class LabelJoin(Generic[T]):
             "states": dict(self.states),
             **{
                 name: [
-                    [k, None if v is None else plain(v), label]
+                    [k, v if v in (None, _JOINED) else plain(v), label]
                     for k, (v, label) in ((k, held.entry(e)) for k, e in held.table.items())
                 ]
                 for name, held in (("young", self._young), ("old", self._old))
@@ -246,6 +265,7 @@ class LabelJoin(Generic[T]):
         self._aliases = (dict(data["aliases"][0]), dict(data["aliases"][1]))
         for name, generation in (("young", self._young), ("old", self._old)):
             for key, held, label in data[name]:
-                generation.table[key] = (None if held is None else payload(held), label)
+                known = held if held in (None, _JOINED) else payload(held)
+                generation.table[key] = (known, label)
                 if held is None:
                     generation.early.add(key)
