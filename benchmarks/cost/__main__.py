@@ -26,6 +26,7 @@ ROWS: Final = (
     "export_size",
     "instructions",
     "server",
+    "gil",
 )
 _LONGEST: Final = 900.0  # seconds of one row: a guard against hanging
 

@@ -1,0 +1,112 @@
+"""Run as a process: works as hard as the worker of a server does, from a line of input to the next.
+
+The same class has the worker of this process do so.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from benchmarks.cost.predictions import Answers, Requests
+from benchmarks.cost.serving import Server, counted, settled
+
+__all__ = ["FlatOut", "Neighbour"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+WAITING: Final = 4_500  # calls: of half of the queue and more the worker reads only some
+PATIENCE: Final = 120.0
+
+
+class FlatOut:
+    """Predictions that keep the worker of this process busy."""
+
+    def __init__(self) -> None:
+        self._requests = Requests(WAITING * 4, 9)
+        self._server = Server(Answers(WAITING, 9))
+        self._loop = self._server.loops()["in a server span"][0]
+        self._served = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has predictions left."""
+        return counted() < self._served
+
+    def fill(self) -> None:
+        """Make as many predictions as wait without being sampled, which wakes the worker."""
+        with self._server.serving():
+            self._loop(self._requests.take(WAITING))
+        self._served += WAITING
+
+    def rest(self) -> None:
+        """Wait until the worker has nothing to do."""
+        settled()
+
+
+class Neighbour:
+    """A process that can be told to do the same work; a context manager."""
+
+    def __enter__(self) -> Neighbour:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.cost.flat_out"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answer()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def toggle(self) -> None:
+        """Have it begin, or rest; return when it does."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> None:
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise RuntimeError(f"the neighbour ended with {self._process.wait()}")
+
+
+def _work(work: FlatOut, going: threading.Event) -> None:
+    while True:
+        going.wait()
+        work.fill()
+        while work.busy and going.is_set():
+            time.sleep(0.001)
+
+
+def main() -> None:
+    work, going = FlatOut(), threading.Event()
+    work.fill()
+    work.rest()
+    threading.Thread(target=_work, args=(work, going), daemon=True).start()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        if going.is_set():
+            going.clear()
+            work.rest()
+        else:
+            going.set()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
