@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any, Final
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from otel_ml.batches import join_batches, split_batch
 from otel_ml.budget import EVALUATION_ROWS
-from otel_ml.frame import DURATION, MODEL, Frame, captured
+from otel_ml.frame import DURATION, FEATURES, MODEL, Frame, captured
 from otel_ml.hosts import Host, Hosts
 from otel_ml.intake import Converted, convert, pseudonym
 from otel_ml.samples import Health
 from otel_ml.snapshot import call_rows
 from otel_ml.stack import alike, convert_stack, stack
 from otel_ml.thinning import thinned
+from otel_ml.timebox import TimeBox, foreign, is_foreign_call
 from otel_ml.types import Batch, Captured, ModelKey
 
 __all__ = ["Call", "Feeder"]
@@ -62,6 +63,7 @@ class Feeder:
         self._key = key
         self._hide = lru_cache(_MOST_CLIENTS)(lambda client: pseudonym(client, key))
         self._random = Random()
+        self.box: TimeBox[Any] = TimeBox()
         self._light: dict[ModelKey, list[tuple[int, float]]] = {}
         self.hand: Sequence[Call] = ()
         self._done = 0
@@ -120,6 +122,8 @@ class Feeder:
     def _together(self, group: Sequence[Call]) -> tuple[ModelKey, Batch] | None:
         """Return calls that are alike as one batch; None where one of them is odd."""
         try:
+            if foreign([call[FEATURES] for call in group]):  # type: ignore[index]  # frames
+                return None
             stacked = stack(group)  # type: ignore[arg-type]  # more than one: they are frames
             host = None if stacked is None else self.hosts.of(stacked.call.model)
             if stacked is None or host is None:
@@ -150,7 +154,9 @@ class Feeder:
         if host is None:
             return None, Converted(None, "overflow"), 0
         part, unread = thinned(whole)
-        return host, convert(part, key=self._key, **_reading(host)), unread
+        work = partial(convert, part, key=self._key, **_reading(host))
+        found = self.box.run(work) if is_foreign_call(call) else work()
+        return host, found, unread
 
     def _sampled(self, group: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call]]:
         """Split calls into those whose values are read, and the others."""

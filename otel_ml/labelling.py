@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from otel_ml.hosts import Host, Hosts
 from otel_ml.inbox import Inbox
 from otel_ml.profile.values import category_key
 from otel_ml.samples import Health
+from otel_ml.timebox import TimeBox, foreign
 
 __all__ = ["Labeller"]
 
@@ -29,6 +31,8 @@ class Labeller:
         Runs a function and returns None where that raises.
     say
         Logs a kind of problem, its text and values, now and then.
+    box
+        In which objects of the application are read.
     """
 
     def __init__(
@@ -38,12 +42,14 @@ class Labeller:
         health: Health,
         guard: Callable[..., Any],
         say: Callable[..., None],
+        box: TimeBox[Any],
     ) -> None:
         self.hosts = hosts
         self.inbox = inbox
         self.health = health
         self._guard = guard
         self._say = say
+        self._box = box
         self._malformed = 0
 
     def take(self, waiting: deque[Any]) -> bool:
@@ -57,7 +63,9 @@ class Labeller:
         by_model: dict[str | None, tuple[list[str], list[Any]]] = {}
         for _ in range(len(waiting)):
             model, ids, values = waiting.popleft()
-            pairs = self._guard(_pairs, ids, values)
+            work = partial(_pairs, ids, values)
+            boxed = foreign([ids, values])
+            pairs = self._guard(self._box.run, work) if boxed else self._guard(work)
             if pairs is None:
                 self.health.drop("invalid_input")
             elif len(pairs[0]) != len(pairs[1]):

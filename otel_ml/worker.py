@@ -71,7 +71,9 @@ class Worker:
         self._news = True
         self._posted = 0.0
         self._no_commands = 0
-        self._labeller = Labeller(self.hosts, inbox, self.health, self._guarded, self._say)
+        self._labeller = Labeller(
+            self.hosts, inbox, self.health, self._guarded, self._say, self.feeder.box
+        )
         self._said: dict[str, float] = {}
         self._notices = Notices()
         self._noticed = -1.0
@@ -97,6 +99,7 @@ class Worker:
             Time of the monotonic clock by which it should be done.
         """
         self._guarded(self._post, time.time(), True)
+        self.feeder.box.close()
         sinks, self.sinks, self._open = self.sinks, (), False
         for sink in sinks:
             self._guarded(lambda s=sink: s.shutdown(_left(deadline)))

@@ -29,7 +29,7 @@ LAYERS: Final = {
     "state waiting",
     "L4b pipeline": "batches bell buffer feeder hosts inbox intake labelling losses notices "
     "pipeline reading references samples samples_events samples_health samples_labels snapshot "
-    "stack tally thinning worker",
+    "stack tally thinning timebox worker",
     "L5 capture, generators": "capture generate",
     "L6 what people run": "_pytest_plugin backtest cli demo selftest testing",
 }

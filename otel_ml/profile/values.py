@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray
 
-__all__ = ["MOST_CHARS", "category_key", "category_keys", "numeric_values", "plain"]
+__all__ = ["MOST_CHARS", "PLAIN", "category_key", "category_keys", "numeric_values", "plain"]
 
 MOST_CHARS: Final = 200  # of a category that are kept
 _ABSENT: Final = frozenset({"", "none", "null", "na", "<na>", "nat"})
@@ -29,7 +29,7 @@ _NUMBERS: Final = (
     *(np.float16, np.float32, np.float64, np.longdouble, np.int8, np.int16, np.int32, np.int64),
     *(np.uint8, np.uint16, np.uint32, np.uint64, np.longlong, np.ulonglong, np.bool_),
 )
-_PLAIN: Final = frozenset(
+PLAIN: Final = frozenset(
     (type(None), bool, int, float, str, bytes, Decimal, Fraction, date, datetime, time, timedelta)
 ) | frozenset(_NUMBERS)
 
@@ -51,11 +51,11 @@ def plain(column: NDArray[Any]) -> NDArray[Any]:
     if column.dtype != object:
         return column
     items = column.tolist()
-    if set(map(type, items)) <= _PLAIN:
+    if set(map(type, items)) <= PLAIN:
         return column
     out = column.copy()
     for i, item in enumerate(items):
-        if type(item) not in _PLAIN:
+        if type(item) not in PLAIN:
             out[i] = _said(item)
     return out
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from celery import Celery  # type: ignore[import-untyped]
+from celery import Celery
 
 from otel_ml.capture import MLInstrumentor
 
@@ -25,7 +25,7 @@ app.conf.broker_transport_options = {
 app.conf.worker_prefetch_multiplier = 1
 
 
-@app.task  # type: ignore[untyped-decorator]
+@app.task
 def predict(rows: list[list[float]]) -> dict[str, Any]:
     """Predict, and tell in which process."""
     return {"predictions": model.predict(np.array(rows)).tolist(), "pid": os.getpid()}
