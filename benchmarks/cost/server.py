@@ -81,6 +81,7 @@ def main() -> None:
     # asyncio turns off Nagle's delays of sockets that say what they are, only
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     config = uvicorn.Config(application(trained()), log_level="warning", timeout_keep_alive=600)
     server = uvicorn.Server(config)
 
