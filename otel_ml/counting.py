@@ -46,8 +46,12 @@ def count_batch(
     at
         Latest time of the batch, seconds since the Unix epoch.
     """
-    codes = encode(state.reference, batch)
     state.calls(batch, row, now)
+    if _says_nothing(batch):  # rows that were counted without their values
+        if batch.n:
+            yield batch.n, now
+        return
+    codes = encode(state.reference, batch)
     times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
     window = _count_windows(state, codes, times, now)
     state.wait_for_labels(batch, codes, row)
@@ -88,6 +92,11 @@ def count_batch(
             state.add(counts[i], moments[i], size, more[i])
             yield size, at
     state.windows.close()
+
+
+def _says_nothing(batch: Batch) -> bool:
+    values = (batch.scores, batch.predictions, batch.ids, batch.clients, batch.versions)
+    return not (batch.features or batch.slices) and all(value is None for value in values)
 
 
 def _local_counts(codes: IntArray, group: IntArray, groups: int, width: int) -> IntArray:

@@ -139,3 +139,4 @@ class TimeBox(Generic[T]):
         helper, self._helper = self._helper, None
         if helper is not None:
             helper.tasks.put((None,))
+            helper.thread.join(self.limit)  # it waits for nothing but this
