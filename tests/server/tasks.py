@@ -25,7 +25,7 @@ app.conf.broker_transport_options = {
 app.conf.worker_prefetch_multiplier = 1
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]  # Celery has no types
 def predict(rows: list[list[float]]) -> dict[str, Any]:
     """Predict, and tell in which process."""
     return {"predictions": model.predict(np.array(rows)).tolist(), "pid": os.getpid()}
