@@ -148,6 +148,7 @@ class Worker:
         for host in self.hosts:
             self._guarded(self._evaluate, host, now)
         self._guarded(self._post, now)
+        self.feeder.box.close()  # a thread for every round that needs one, none for the others
         self._notice(lost, at_once=everything)
         if worked:
             self.health.evaluation.append(time.perf_counter() - began)

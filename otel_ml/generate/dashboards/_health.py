@@ -95,6 +95,12 @@ HEALTH: Final = (
                 ),
                 f"dropped: {legend(a.ML_DROP_REASON)}",
             ),
+            Target(
+                aggregate("sum", (), rate(S(m.ML_MONITORING_SAMPLED))), "counted without values"
+            ),
+            Target(
+                aggregate("sum", (), rate(S(m.ML_MONITORING_INVALID))), "score is no probability"
+            ),
         ),
         "reqps",
         8,
@@ -139,6 +145,14 @@ HEALTH: Final = (
                     rate(S(m.ML_MONITORING_EXPORTS)),
                 ),
                 legend(a.ML_EXPORT_SIGNAL, a.ML_EXPORT_OUTCOME),
+            ),
+            Target(
+                or_zero(
+                    aggregate("sum", (a.ML_DROP_REASON,), rate(S(m.ML_MONITORING_EXPORT_DROPPED))),
+                    a.ML_DROP_REASON,
+                    "nothing",
+                ),
+                f"items lost: {legend(a.ML_DROP_REASON)}",
             ),
         ),
         "cps",
