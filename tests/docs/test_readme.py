@@ -84,7 +84,8 @@ def test_commands_of_the_five_minute_path_work(
     Path("labels.csv").write_text("prediction_id,outcome\na,1\nb,0\n", encoding="utf-8")
     ran = []
     for _, verb, *rest in commands():
-        if verb != "doctor":  # what it says depends on the machine
+        # what doctor says depends on the machine; selftest has tests of its own, fault by fault
+        if verb not in ("doctor", "selftest"):
             assert main([verb, *rest]) == 0, capsys.readouterr().err
             ran.append(verb)
     assert ran == ["init", "label"]
