@@ -95,7 +95,7 @@ class Counting:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._process.__exit__(kind, error, trace)
         if self._symbols is not None:
             shutil.copytree(self._folder.name, self._symbols, dirs_exist_ok=True)
         self._folder.cleanup()

@@ -47,12 +47,10 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._process.__exit__(kind, error, trace)  # closes its pipes and waits
 
     def ask(self) -> dict[str, Any]:
-        """Return what came so far: ``requests``, the ``last`` one's sizes, ``totals`` by metric."""
+        """Return what came so far: ``requests``, the ``last`` one's sizes, latest ``totals``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("tell\n")
@@ -74,13 +72,13 @@ class _Kept:
             paths = [path for path, _, _ in self.bodies]
         totals: dict[str, float] = {}
         last: dict[str, Any] = {}
-        if held:
-            body, encoding = held[-1]
+        for body, encoding in held:
             raw = gzip.decompress(body) if encoding == "gzip" else body
             last = {"sent": len(body), "encoding": encoding, "raw": len(raw)}
             last["gzip"] = len(_packed(raw))
             request = ExportMetricsServiceRequest.FromString(raw)
-            last["metrics"], totals = _sizes(request), _totals(request)
+            last["metrics"] = _sizes(request)
+            totals |= _totals(request)
         return {"requests": {p: paths.count(p) for p in set(paths)}, "last": last, "totals": totals}
 
 
@@ -105,7 +103,7 @@ def _packed(raw: bytes) -> bytes:
 
 
 def _totals(request: ExportMetricsServiceRequest) -> dict[str, float]:
-    """Return the sum over the points of every sum and gauge."""
+    """Return the sum over the points of every sum and gauge, by metric."""
     found: dict[str, float] = {}
     for resource in request.resource_metrics:
         for scope in resource.scope_metrics:

@@ -68,9 +68,7 @@ class Neighbour:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
+        self._process.__exit__(kind, error, trace)  # closes its pipes and waits
 
     def toggle(self) -> None:
         """Have it begin, or rest; return when it does."""

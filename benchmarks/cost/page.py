@@ -41,14 +41,9 @@ def filled(page: str, records: Sequence[Record]) -> str:
 def numbers(records: Sequence[Record]) -> str:
     """Return the table, the notes to its lines, and the machines with their rows."""
     parts = [table({record.row: record.lines for record in records})]
-    notes = [
-        f"- {record.row}, {line.what}: {line.note}."
-        for record in records
-        for line in record.lines
-        if line.note
-    ]
+    notes = [text for record in records for text in _notes(record)]
     if notes:
-        parts += ["", *dict.fromkeys(notes)]
+        parts += ["", *notes]
     by_machine: dict[str, list[Record]] = {}
     for record in records:
         text = ", ".join(f"{name} {value}" for name, value in record.machine.items())
@@ -59,3 +54,16 @@ def numbers(records: Sequence[Record]) -> str:
         days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         parts += ["", f"Measured on {days}{rows}: {text}."]
     return "\n".join(parts)
+
+
+def _notes(record: Record) -> list[str]:
+    """Return what is to be known of a record's lines, each thing once."""
+    of: dict[str, dict[str, None]] = {}
+    for line in record.lines:
+        if line.note:
+            of.setdefault(line.note, {})[line.what] = None
+    every = len({line.what for line in record.lines})
+    return [
+        f"- {record.row}{'' if len(what) == every else ', ' + '; '.join(what)}: {note}."
+        for note, what in of.items()
+    ]

@@ -7,6 +7,7 @@ its requests so far is done. The end of its input ends it.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import threading
@@ -26,6 +27,7 @@ FEATURES: Final = 23
 ROWS: Final = 20_000
 MODEL: Final = "LogisticRegression"
 PATH: Final = "/predict"
+PATIENCE: Final = 300.0  # seconds: time is long under valgrind
 SLOWER: Final = "SLOWER"
 """Variable: by how much time is longer here, so that the worker looks at its queue as seldom."""
 
@@ -66,13 +68,14 @@ def settled() -> None:
     if "otel_ml.pipeline" in sys.modules:
         from benchmarks.cost.serving import counted
 
+        until = time.monotonic() + PATIENCE
         while counted() < _predicted:
+            if time.monotonic() > until:
+                raise TimeoutError("the worker has not counted what was predicted")
             time.sleep(0.25)
 
 
 def main() -> None:
-    import os
-
     slower = float(os.environ.get(SLOWER, "1"))
     if slower != 1 and "otel_ml.capture" in sys.modules:
         from otel_ml import buffer
@@ -86,11 +89,13 @@ def main() -> None:
     server = uvicorn.Server(config)
 
     def listen() -> None:
-        print(listening.getsockname()[1], flush=True)
-        for _ in sys.stdin:
-            settled()
-            print("settled", flush=True)
-        server.should_exit = True
+        try:
+            print(listening.getsockname()[1], flush=True)
+            for _ in sys.stdin:
+                settled()
+                print("settled", flush=True)
+        finally:
+            server.should_exit = True
 
     threading.Thread(target=listen, daemon=True).start()
     asyncio.run(server.serve([listening]))

@@ -18,7 +18,7 @@ from benchmarks.cost.serving import Server, one, settled
 from benchmarks.cost.timing import best, rounds
 from otel_ml.snapshot import COPY_BYTES
 
-TURNS, FEW_TURNS = 25, 8
+TURNS, FEW_TURNS = 50, 8
 COPY, SAME = 1.5, 1.5
 COLUMNS: Final = 20
 ARRAYS: Final = ((1_000, 20, 40), (1_000, 200, 4))  # rows, columns and calls of a round

@@ -47,7 +47,7 @@ def lines(told: dict[str, Any]) -> list[Line]:
         raise AssertionError(f"{counted} predictions arrived, {ROWS} were sent")
     features = last["metrics"][m.ML_FEATURE_VALUE.name]
     window = f"window of {FEATURES} features"
-    note = f"of {features['points']} points"
+    note = f"one metric of {features['points']} points"
     out = [
         Line(f"{window}, distributions, raw", "kB", features["raw"] / 1e3, "", None, RAW_KB, note),
         Line(

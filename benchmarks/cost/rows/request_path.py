@@ -50,7 +50,7 @@ def measure(quick: bool) -> list[Line]:
         ours = least[name] - least[_without(name)]
         for anchor, bound in BOUNDS.items():
             lines.append(Line(f"one prediction, {name}", "µs", ours, anchor, least[anchor], bound))
-    note = "of a call with its model and the clock; the median of the rounds' percentiles"
+    note = "with the model and the clock, nothing subtracted"
     for name, values in slow.items():
         bound = None if name in anchors else P99_MICROSECONDS
         lines.append(Line(f"99th percentile, {name}", "µs", middle(values), bound=bound, note=note))

@@ -77,12 +77,16 @@ def _environ(folder: Path, endpoint: str) -> dict[str, str]:
     }
 
 
+def command() -> list[str]:
+    """Return the command of the server."""
+    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    return [sys.executable, str(instrument), sys.executable, "-m", "benchmarks.cost.server"]
+
+
 def _each(environ: Mapping[str, str], warm: int, requests: int) -> float:
     """Return the instructions of one request."""
-    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
-    command = [sys.executable, str(instrument), sys.executable, "-m", "benchmarks.cost.server"]
     bodies = _bodies(warm + requests)
-    with Counting(command, environ) as program:
+    with Counting(command(), environ) as program:
         client = http.client.HTTPConnection("127.0.0.1", int(program.ready), timeout=120)
         _send(client, bodies, warm)
         program.tell("settle")
