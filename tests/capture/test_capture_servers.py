@@ -43,7 +43,9 @@ import json, os
 
 class Sink:
     def __init__(self): self.kept = []
-    def submit(self, captured): self.kept.append(captured)
+    def submit(self, frame):
+        from otel_ml.frame import captured
+        self.kept.append(captured(frame, 0))
     def skip(self, reason, n=1): self.kept.append(reason)
     def shutdown(self, timeout=3.0):
         kept, self.kept = self.kept, []
