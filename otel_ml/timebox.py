@@ -26,6 +26,9 @@ LIMIT: Final = 1.0
 _LEFT: Final = 16  # threads left behind at most: then nothing of this kind is read any more
 _LIBRARIES: Final = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy", "narwhals"})
 
+_DEEPEST: Final = 6
+_module_of = type.__dict__["__module__"].__get__  # runs no code of a metaclass
+
 T = TypeVar("T")
 
 
@@ -39,35 +42,40 @@ def is_foreign_call(call: Frame | Captured) -> bool:
     return foreign(values)
 
 
-def foreign(value: Any) -> bool:
+def foreign(value: Any, depth: int = 0) -> bool:
     """Say whether a value holds anything but numbers, text and tables of known libraries.
 
     Parameters
     ----------
     value
         Lists, tuples and dicts are looked into, as are arrays of objects.
+    depth
+        How deep in others it lies: what is deeper than tables are, or without end, is foreign.
     """
     kind = type(value)
     if kind in PLAIN:
         return False
+    if depth > _DEEPEST:
+        return True
     if kind is np.ndarray:
-        return bool(value.dtype.hasobject) and _any(value.ravel().tolist())
+        return bool(value.dtype.hasobject) and _any(value.ravel().tolist(), depth)
     if kind is list or kind is tuple:
-        return _any(value)
+        return _any(value, depth)
     if kind is dict:
-        return _any(value.values())
-    return kind.__module__.partition(".")[0] not in _LIBRARIES
+        return _any(value.values(), depth)
+    module = _module_of(kind)
+    return type(module) is not str or module.partition(".")[0] not in _LIBRARIES
 
 
-def _any(values: Iterable[Any]) -> bool:
+def _any(values: Iterable[Any], depth: int) -> bool:
     held = list(values)
     kinds = set(map(type, held))
     if kinds <= PLAIN:
         return False
     if kinds == {list} or kinds == {tuple}:  # rows: all their cells at once
         cells = list(chain.from_iterable(held))
-        return not set(map(type, cells)) <= PLAIN and any(map(foreign, cells))
-    return any(map(foreign, held))
+        return not set(map(type, cells)) <= PLAIN and any(foreign(v, depth + 2) for v in cells)
+    return any(foreign(v, depth + 1) for v in held)
 
 
 class _Helper:

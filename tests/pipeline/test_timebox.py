@@ -78,6 +78,9 @@ def test_what_is_foreign() -> None:
     pd = pytest.importorskip("pandas")
     plain = [1, 2.5, "x", None, np.float32(1), [1, "a"], {"a": [1.0]}, np.zeros((2, 2))]
     assert not any(map(foreign, [*plain, plain, pd.DataFrame({"a": [1]}), [[1.0, "a"]] * 3]))
+    endless: list[object] = []
+    endless.append(endless)
+    assert foreign(endless)
     for value in (object(), [object()], {"a": [object()]}, np.array([object()]), [[1.0, object()]]):
         assert foreign(value)
 
