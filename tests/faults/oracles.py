@@ -22,14 +22,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from opentelemetry import trace
 
 import otel_ml
 from otel_ml import config
 from otel_ml import pipeline as current
+from otel_ml.engine import Engine
 from otel_ml.semconv import metrics as m
 from otel_ml.testing import MemoryPipeline
-from tests.faults.odd import Held
+from otel_ml.types import Batch
 
 __all__ = ["HANG", "Books", "Messages", "Trial", "faulty", "rss", "same", "served"]
 
@@ -230,15 +232,23 @@ class Trial:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the worker busy inside of the block, so that what is handed over there waits."""
-        holding = Held()
-        otel_ml.observe(model="held", scores=holding)
-        if self.given is not None:
-            self.given += 1
-        assert holding.reached.wait(HANG)
-        try:
-            yield
-        finally:
-            holding.go.set()
+        reached, go = threading.Event(), threading.Event()
+        observe = Engine.observe
+
+        def holding(engine: Engine, batch: Batch) -> None:
+            reached.set()
+            assert go.wait(HANG)
+            observe(engine, batch)
+
+        self.books()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Engine, "observe", holding)
+            self.observe(model="held", scores=[0.5])
+            assert reached.wait(HANG)
+            try:
+                yield
+            finally:
+                go.set()
 
     def books(self) -> Books:
         """Export everything and read the books."""
