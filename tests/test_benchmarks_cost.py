@@ -205,7 +205,7 @@ def test_the_server_is_watched_unless_otel_ml_is_turned_off(
     from otel_ml.semconv import metrics as m
 
     with Collector() as collector:
-        environ = _environ(tmp_path, collector.endpoint) | {"SLOWER": "1"} | more
+        environ = _environ(tmp_path, collector.endpoint) | more
         with subprocess.Popen(
             command(),
             cwd=ROOT,

@@ -12,7 +12,7 @@ from benchmarks.detection.streams import KINDS, Kind, variant
 
 PARTS: Final = ("null", "factorial", "fault")
 _SHUFFLED: Final = ("strong sessions", "mild sessions")
-SESSIONS_TOO: Final = ("light sessions", "mild sessions")
+SESSIONS_TOO: Final = ("faint sessions", "light sessions", "mild sessions")
 _WIDTHS: Final = (0, 90, 290, 990)
 _REFERENCES: Final = (1_000, 5_000, 20_000, 100_000)
 _BATCHES: Final = (1, 10, 100, 1_000, 10_000)

@@ -24,7 +24,7 @@ DAY: Final = 86_400.0
 _GRID: Final = 900.0  # seconds between the nodes of the cumulative rate
 _SEGMENTS: Final = 5
 _CLIENTS: Final = 30
-_LIGHT: Final = 0.3  # pairs of rows of a session correlate by the square of it
+_SHARED: Final = {"light": 0.3, "faint": 0.2}  # pairs of rows correlate by the square of it
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Kind:
         Its name in tables.
     sessions
         "", ``strong`` (all columns nearly alike), ``mild`` (60 % of them do not change within a
-        session) or ``light`` (every value is its session's in 30 % of the rows).
+        session) or ``light`` or ``faint`` (every value is its session's in 30 or 20 % of the rows).
     interleaved
         Sessions that run at the same time.
     hours, weekdays
@@ -151,7 +151,7 @@ class Traffic:
         base = self._rows_at(times[starts])
         clients = rng.choice(_CLIENTS, size=len(starts), p=self.popularity)
         chosen = base[owner]
-        own = self._rows_at(times) if kind.sessions in {"mild", "light"} else chosen
+        own = self._rows_at(times) if kind.sessions in {"mild", *_SHARED} else chosen
         client = clients[owner]
         if kind.bursts:
             self._burst(times, chosen, client)
@@ -162,8 +162,8 @@ class Traffic:
             if kind.sessions == "mild":
                 repeats = rng.random(len(starts)) < 0.6
                 source = np.where(repeats[owner], chosen, own)
-            elif kind.sessions == "light":
-                source = np.where(rng.random(n) < _LIGHT, chosen, own)
+            elif kind.sessions in _SHARED:
+                source = np.where(rng.random(n) < _SHARED[kind.sessions], chosen, own)
             ranks = self.ranks.get(name)
             columns[name] = held[source] if ranks is None else ranks.moved(held, source, rng)
         columns |= self._further(n, owner, len(starts))
@@ -176,7 +176,7 @@ class Traffic:
             order = np.argsort(order + rng.uniform(0, 27.0 * kind.interleaved, n))
         rows = Rows(
             {k: v[order] for k, v in columns.items()},
-            self.case.table.pool_labels[own if kind.sessions == "light" else chosen][order],
+            self.case.table.pool_labels[own if kind.sessions in _SHARED else chosen][order],
             times,
             np.array([f"client-{i:02d}" for i in range(_CLIENTS)], dtype=object)[client[order]],
             session[order],
@@ -262,9 +262,9 @@ class Traffic:
             first = np.searchsorted(owner, np.arange(sessions))
             repeats = rng.random((sessions, width)) < 0.6
             values = np.where(repeats[owner], values[first][owner], values)
-        elif kind == "light":
+        elif kind in _SHARED:
             first = np.searchsorted(owner, np.arange(sessions))
-            repeats = rng.random(values.shape) < _LIGHT
+            repeats = rng.random(values.shape) < _SHARED[kind]
             values = np.where(repeats, values[first][owner], values)
         return {f"further{j:04d}": values[:, j] for j in range(width)}
 
@@ -278,6 +278,7 @@ KINDS: Final = {
         Kind("strong sessions", sessions="strong"),
         Kind("mild sessions", sessions="mild"),
         Kind("light sessions", sessions="light"),
+        Kind("faint sessions", sessions="faint"),
         Kind("bursts", bursts=0.1),
         Kind("growth", growth=1.0, hours=0.3),
     )
