@@ -31,7 +31,7 @@ __all__ = ["Call", "Feeder"]
 Call = Frame | Captured
 
 _TOGETHER: Final = 512  # calls converted before other threads get their turn
-_EVALUATIONS: Final = 16  # of one model in a round, unless they would be of more rows than
+_EVALUATIONS: Final = 40  # of one model in a round, unless they would be of more rows than
 _MOST_ROWS: Final = 1000
 _MOST_CLIENTS: Final = 4096  # whose pseudonyms are remembered
 _FULL, _EASY = 0.5, 0.125  # of the queue: where sampling begins, and where it is eased
