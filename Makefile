@@ -61,7 +61,7 @@ stack: $(VENV)/.dev ## build Collector, Prometheus, promtool and Alertmanager in
 	$(BIN)/python collector_config/stack.py build
 
 bench: $(VENV)/.dev ## measure what it costs, beside other tools; fails on a missed budget (ten minutes)
-	$(BIN)/python -m benchmarks.cost --page
+	$(BIN)/python -m benchmarks.cost --keep
 
 faults: $(VENV)/.dev ## run the tests of faults, record how they went, write the page
 	$(BIN)/python -m pytest -m fault --fault-results tests/faults/results.json $(PYTEST_ARGS)
