@@ -151,7 +151,7 @@ def _run(row: str) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
         ("request_path", 13),
         ("total_cpu", 2),
         ("batch_cpu", 6),
-        ("batch_path", 4),
+        ("batch_path", 6),
         ("memory", 3),
         ("export_size", 4),
         ("gil", 3),
@@ -201,7 +201,8 @@ def test_the_server_is_watched_unless_otel_ml_is_turned_off(
     more: dict[str, str], predictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.cost.collector import Collector
-    from benchmarks.cost.rows.server import _bodies, _environ, _send, command
+    from benchmarks.cost.rows.server import _environ, command, send
+    from benchmarks.cost.server import FEATURES
     from otel_ml.semconv import metrics as m
 
     with Collector() as collector:
@@ -219,7 +220,8 @@ def test_the_server_is_watched_unless_otel_ml_is_turned_off(
             client = http.client.HTTPConnection(
                 "127.0.0.1", int(server.stdout.readline()), timeout=HANG
             )
-            _send(client, _bodies(3), 3)
+            for _ in range(3):
+                send(client, [[0.5] * FEATURES])
             server.stdin.write("settle\n")
             server.stdin.flush()
             assert server.stdout.readline() == "settled\n"

@@ -15,7 +15,9 @@ from typing import Final
 __all__ = ["WATCHERS"]
 
 TOGETHER: Final = 1_000
-MOST: Final = 7_000  # predictions until the first come again
+AT_FIRST: Final = 12_000  # predictions: the first also teach how rows depend on each other
+MOST: Final = AT_FIRST + 7_000  # until the first come again
+_MUCH: Final = 4_000  # of them at once
 _LOOK: Final = 0.25  # seconds: to look takes instructions as well
 _WARM: Final = 100
 
@@ -31,21 +33,21 @@ def watched() -> Work:
     loop, plain = server.loops()["in a request"]
     served = 0
 
-    def work(predictions: int) -> None:
+    def work(predictions: int, together: int = TOGETHER) -> None:
         nonlocal served
         if predictions < 0:
             plain(requests.take(-predictions))
             return
         with server.serving():
-            for _ in range(0, predictions, TOGETHER):
-                loop(requests.take(min(predictions, TOGETHER)))
-                served += min(predictions, TOGETHER)
+            for _ in range(0, predictions, together):
+                loop(requests.take(together))
+                served += together
                 while counted() < served:
                     time.sleep(_LOOK)
         if not otel_ml.flush(300.0):
             raise TimeoutError("the export did not end")
 
-    work(TOGETHER)
+    work(AT_FIRST, _MUCH)
     return work
 
 
