@@ -83,8 +83,8 @@ def _copied(
 ) -> list[tuple[float, float]]:
     """Return the microseconds that a call takes more, and those of a copy: least, and median.
 
-    Every call brings another object, as requests do. The least is that of rounds in which the
-    memory of the copies was at hand.
+    Every call brings another object, as requests do. The least is that of rounds in which memory
+    was at hand; only the worker is waited for, since collecting garbage would take that away.
     """
 
     def copied(batches: list[Array]) -> None:
@@ -92,13 +92,12 @@ def _copied(
         for batch in batches:
             kept.append(batch.copy())
 
+    def nothing() -> None:
+        """Have nothing done: nothing is left behind."""
+
     loops = {"watched": watched, "plain": plain, "copied": copied}
-    found = rounds(
-        loops,
-        lambda: [held.copy() for _ in range(calls)],
-        dict.fromkeys(loops, settled),
-        turns,
-    )
+    between = {"watched": settled, "plain": nothing, "copied": nothing}
+    found = rounds(loops, lambda: [held.copy() for _ in range(calls)], between, turns)
     out = []
     for of in (best, middle):
         each = {name: of(values) / calls * 1e6 for name, values in found.items()}
