@@ -261,7 +261,7 @@ def _times() -> tuple[Any, ...]:
         np.datetime64("NaT"),
         np.datetime64("2262-04-12", "D"),
         np.datetime64("-9999-01-01", "D"),
-        np.timedelta64("NaT"),
+        np.timedelta64("NaT", "s"),
         np.timedelta64(2**62, "ns"),
     )
 
