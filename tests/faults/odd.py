@@ -258,7 +258,7 @@ def _times() -> tuple[Any, ...]:
         dt.date(1, 1, 1),
         dt.time(23, 59),
         dt.timedelta.max,
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.datetime64("2262-04-12", "D"),
         np.datetime64("-9999-01-01", "D"),
         np.timedelta64("NaT", "s"),

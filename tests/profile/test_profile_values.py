@@ -79,7 +79,7 @@ def test_an_interrupt_by_the_user_passes() -> None:
         (np.array([1.0]), math.nan, True, "[1.]"),
         (np.timedelta64("NaT", "s"), math.nan, False, None),
         (np.timedelta64(5, "s"), math.nan, True, "5 seconds"),
-        (np.datetime64("NaT"), math.nan, False, None),
+        (np.datetime64("NaT", "s"), math.nan, False, None),
         (dt.date(2026, 1, 2), math.nan, True, "2026-01-02"),
         (None, math.nan, False, None),
         ("NaN", math.nan, False, "NaN"),
