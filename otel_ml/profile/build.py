@@ -133,9 +133,8 @@ def build_parts(features: object, given: Given) -> Parts:
     order = np.arange(columns.n) if times is None else np.argsort(times, kind="stable")
     ordered, when = codes[order], None if times is None else times[order]
     season = Season.build(layout, ordered, when)
-    found = np.maximum(
-        design_effects(layout, ordered, season, when), tail_designs(layout, ordered, season, when)
-    )
+    found = design_effects(layout, ordered, season, when)
+    found = tail_designs(layout, ordered, season, when, found)
     designs = {c.name: float(d) for c, d in zip(layout.sources, found, strict=True)}
     repeats, designs[REPEATS_SOURCE] = reference_repeats(
         {k: v[order] for k, v in columns.data.items()}, columns.n

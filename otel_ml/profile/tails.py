@@ -34,6 +34,7 @@ def tail_designs(
     codes: NDArray[np.int16],
     season: Season,
     times: FloatArray | None,
+    designs: FloatArray,
 ) -> FloatArray:
     """Return by how much evidence must be damped for the reference to pass itself.
 
@@ -48,14 +49,17 @@ def tail_designs(
         How laws depend on the hour and the weekday.
     times
         Seconds since the Unix epoch, shape ``(n,)``, or None.
+    designs
+        Design effects, shape ``(S,)``.
 
     Returns
     -------
     numpy.ndarray
-        Shape ``(S,)``, at least 1. Under independence 1 in nearly all cases: the worst of *m*
-        stretches exceeds ``log m + 2`` with a probability of about ``exp(-2)``, and by little.
+        Shape ``(S,)``, at least the design effect, and that in nearly all cases where the variance
+        of blocks tells all about dependence: the worst of *m* stretches, divided by it, exceeds
+        ``log m + 2`` with a probability of about ``exp(-2)``, and by little.
     """
-    out = np.ones(len(layout.sources))
+    out = designs.copy()
     slot = None if times is None else slots(times)
     for i, cells in enumerate(layout.sources):
         told = codes[:, i] >= 0
@@ -68,8 +72,10 @@ def tail_designs(
         if slot is not None and cells.name in season.claimed:
             laws = season.laws(cells.name, law), np.maximum(slot[told], 0)
         worst, looks = _worst(cells, column, counts, laws)
-        out[i] = max(_SAFETY * worst / (np.log(max(looks, 2)) + _CHANCE), 1.0)
-    return np.where(out > _SAFETY, out, 1.0)
+        needed = worst / (np.log(max(looks, 2)) + _CHANCE)
+        if needed > designs[i]:
+            out[i] = _SAFETY * needed
+    return out
 
 
 def _worst(
