@@ -277,10 +277,11 @@ class Engine:
         # a budget in rows is spent by rows, however often few of them are evaluated
         counts = state.next_counts(self.rows, EVALUATION_ROWS, partly=self.budget.in_rows)
         detector = state.detector
+        raw = detector.evidence()
         changes, rearm = state.incidents.step(
             Evidence(
-                shares=detector.shares(),
-                raw=detector.evidence(),
+                shares=detector.shares(raw),
+                raw=raw,
                 threshold=math.log(self.budget.evaluations),
                 counts=counts,
                 row=self.rows,

@@ -15,18 +15,22 @@ References: Shiryaev 1963; Roberts 1966; Pollak 1985; Shin, Ramdas, Rinaldo 2023
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
 from otel_ml.errors import StateError
 from otel_ml.monitors.learned import HALF_LIVES, Learned
+from otel_ml.monitors.multiples import Multiples
 from otel_ml.monitors.nulls import Nulls, Seasonal, no_season
 from otel_ml.monitors.weights import FAMILY_WEIGHTS
 from otel_ml.stats.special import log_sum_exp
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Detector"]
+
+_NOTHING: Final = -1e300
 
 
 class Detector:
@@ -53,11 +57,12 @@ class Detector:
     ) -> None:
         self.streams = tuple(streams)
         self.width = width
-        self.nulls = Nulls(self.streams, width, season)
-        shaped = [i for i, s in enumerate(self.streams) if s.shape_weight > 0]
-        self.learned = Learned([self.streams[i] for i in shaped], width)
         self._source_of = np.array([sources[s.source] for s in self.streams], dtype=np.int64)
-        self._shaped = np.array(shaped, dtype=np.int64)
+        self.nulls = Nulls(self.streams, width, season, self._source_of)
+        shaped = np.array([i for i, s in enumerate(self.streams) if s.shape_weight > 0], dtype=int)
+        places = self._source_of[shaped]
+        self.learned = Learned([self.streams[i] for i in shaped.tolist()], width, places)
+        self._shaped = shaped
         fixed = np.array([len(s.scores) for s in self.streams], dtype=np.int64)
         extra = np.zeros(len(self.streams), dtype=np.int64)
         extra[self._shaped] = len(HALF_LIVES)
@@ -66,7 +71,9 @@ class Detector:
         self._stream_of = np.repeat(np.arange(len(self.streams)), self._lengths)
         total = int(self._lengths.sum())
         is_fixed = np.arange(total) - self._starts[self._stream_of] < fixed[self._stream_of]
-        self._fixed, self._free = np.flatnonzero(is_fixed), np.flatnonzero(~is_fixed)
+        # gains of the fixed ones and the learned ones, in the order of the streams
+        self._order = np.argsort(np.argsort(~is_fixed, kind="stable"), kind="stable")
+        self._of_fixed = self._stream_of[is_fixed]
         weights = np.ones(total)
         for s, at, k in zip(
             self.streams, self._starts.tolist(), self._lengths.tolist(), strict=True
@@ -75,9 +82,12 @@ class Detector:
             weights[at : at + k] = [*s.weights.tolist(), *[free] * (k - len(s.weights))]
         self._log_shares = np.log(weights)
         self._design = np.array([s.design for s in self.streams])
-        self._asked = np.zeros((len(self.streams), width))
+        asked = np.zeros((len(self.streams), width))
         for i, stream in enumerate(self.streams):
-            self._asked[i, : len(stream.law)] = stream.law > 0
+            asked[i, : len(stream.law)] = stream.law > 0
+        self._asked = Multiples(asked, self._source_of)
+        self._damped = _Damped.of(self._design, self._of_fixed, shaped)
+        self._laws: tuple[FloatArray, FloatArray] | None = None
         self.level = np.full(total, -np.inf)
         self.since = np.zeros(total, dtype=np.int64)
         self.muted = np.zeros(len(self.streams), dtype=bool)
@@ -118,31 +128,45 @@ class Detector:
             Share of the rows by time slot (hour + 24·weekday); None where times are not known.
         design
             Design effect of each source as seen in production, shape ``(sources,)``; the larger of
-            it and that of the reference counts.
+            it and that of the reference counts. What follows from it is kept as long as the same
+            array is given.
         """
         self.evaluations += 1
         if not len(self.level):
             return
-        seen = counts[self._source_of] * self._asked
-        rows = seen.sum(axis=1)
-        damped = self._design
-        if design is not None:
-            damped = np.maximum(damped, design[self._source_of])
-        step = np.zeros(len(self.level))
-        of = self._stream_of[self._fixed]
-        step[self._fixed] = self.nulls.gains(seen, rows, slots or {}) / damped[of]
+        rows = self._asked.products(counts)
+        if design is not self._damped.seen:
+            more = self._design
+            if design is not None:
+                more = np.maximum(more, design[self._source_of])
+            self._damped = _Damped.of(more, self._of_fixed, self._shaped, design)
+        damped, at = self._damped, slots or {}
+        step = self.nulls.gains(counts, rows, at)
+        if damped.fixed is not None:
+            step /= damped.fixed
         if len(self._shaped):
-            part = self._shaped
-            laws = self.nulls.laws(slots or {})[part]
-            step[self._free] = self.learned.gains(
-                seen[part], rows[part], laws, damped[part], weight
+            free = self.learned.gains(
+                counts, rows.take(self._shaped), self._shaped_laws(at), damped.free, weight
             )
+            step = np.concatenate([step, free]).take(self._order)
         start = float(np.log(weight))
-        # a stream nothing was counted for was not asked: its sum must not grow by waiting
-        asked = (rows > 0)[self._stream_of]
-        fresh = asked & (self.level < start)  # the sum restarts: the past weighs less than now
-        self.since[fresh] = row
-        self.level = np.where(asked, np.logaddexp(self.level, start) + step, self.level)
+        fresh = self.level < start  # the sum restarts: the past weighs less than now
+        grown = np.logaddexp(self.level, start)
+        grown += step
+        if not rows.all():
+            # a stream nothing was counted for was not asked: its sum must not grow by waiting
+            idle = (rows == 0).take(self._stream_of)
+            fresh &= ~idle
+            np.copyto(grown, self.level, where=idle)
+        np.putmask(self.since, fresh, row)
+        self.level = grown
+
+    def _shaped_laws(self, slots: Mapping[int, float]) -> FloatArray:
+        """Return the laws of the streams that learn; the same array while nothing changes."""
+        laws = self.nulls.laws(slots)
+        if self._laws is None or self._laws[0] is not laws:
+            self._laws = laws, laws[self._shaped]
+        return self._laws[1]
 
     def evidence(self) -> FloatArray:
         """Return each stream's evidence, natural log, shape ``(streams,)``."""
@@ -150,14 +174,23 @@ class Detector:
             return np.full(len(self.streams), -np.inf)
         shared = self.level + self._log_shares
         peak = np.maximum.reduceat(shared, self._starts)
-        safe = np.where(np.isfinite(peak), peak, 0.0)
-        total = np.add.reduceat(np.exp(shared - safe[self._stream_of]), self._starts)
+        np.maximum(peak, _NOTHING, out=peak)  # of sums of nothing, there is no peak
+        shared -= peak.take(self._stream_of)
+        total = np.add.reduceat(np.exp(shared, out=shared), self._starts)
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log(total) + safe)
+            return np.asarray(np.log(total) + peak)
 
-    def shares(self) -> FloatArray:
-        """Return each stream's weighted evidence, natural log; minus infinity while muted."""
-        return np.where(self.muted, -np.inf, self.evidence() + self.log_weights)
+    def shares(self, evidence: FloatArray | None = None) -> FloatArray:
+        """Return each stream's weighted evidence, natural log; minus infinity while muted.
+
+        Parameters
+        ----------
+        evidence
+            What `evidence` returns, where it has been asked already.
+        """
+        shared = (self.evidence() if evidence is None else evidence) + self.log_weights
+        shared[self.muted] = -np.inf
+        return shared
 
     def total(self, shares: FloatArray) -> float:
         """Return the model's evidence, natural log."""
@@ -229,3 +262,19 @@ class Detector:
             (s, int(a), int(a + k))
             for s, a, k in zip(self.streams, self._starts, self._lengths, strict=True)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Damped:
+    """Design effects of the streams, as an evaluation divides by them."""
+
+    seen: FloatArray | None  # in production, by source
+    fixed: FloatArray | None  # by fixed alternative, None where all are 1
+    free: FloatArray  # by stream that learns
+
+    @classmethod
+    def of(
+        cls, design: FloatArray, fixed: IntArray, free: IntArray, seen: FloatArray | None = None
+    ) -> _Damped:
+        by = design[fixed]
+        return cls(seen, None if (by == 1).all() else by, design[free])

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_ml.types import FloatArray, IntArray, Stream
 
@@ -44,6 +45,9 @@ class Learned:
         Those that have them.
     width
         Number of columns of the count matrix.
+    places
+        Row of the counts that each stream is asked of, shape ``(streams,)``; a row of its own each
+        if left out.
 
     Notes
     -----
@@ -52,16 +56,30 @@ class Learned:
     enough in the past.
     """
 
-    def __init__(self, streams: Sequence[Stream], width: int) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], width: int, places: IntArray | None = None
+    ) -> None:
+        self._shape = (len(streams), width)
+        held = np.arange(len(streams)) if places is None else places
+        used = np.zeros(self._shape, dtype=bool)
+        for i, stream in enumerate(streams):
+            used[i, : len(stream.law)] = stream.law > 0
+        # the cells of all streams side by side: sources have different numbers of them
+        self._of, cell = np.nonzero(used)
+        self._own = np.flatnonzero(used)
+        self._counted = held[self._of] * width + cell
+        self._starts = np.flatnonzero(np.diff(self._of, prepend=-1))
         self._radius = np.array([s.radius for s in streams])
-        shape = (len(streams), len(HALF_LIVES), width)
-        self.seen = np.zeros(shape)
-        self.expected = np.zeros(shape)
+        self._seen = np.zeros((len(HALF_LIVES), len(cell)))
+        self._expected = np.zeros_like(self._seen)
         self._waiting: list[_Bucket] = []
+        self._laws: FloatArray | None = None
+        self._law = self._prior = np.zeros(0)
+        self._lags: _Lags | None = None
 
     def gains(
         self,
-        seen: FloatArray,
+        seen: NDArray[Any],
         rows: FloatArray,
         laws: FloatArray,
         design: FloatArray,
@@ -72,13 +90,14 @@ class Learned:
         Parameters
         ----------
         seen
-            Rows per stream and cell, shape ``(streams, width)``.
+            Rows by row of the counts and cell, shape ``(places, width)``.
         rows
-            Their sums, shape ``(streams,)``.
+            Rows that each stream asks about, shape ``(streams,)``.
         laws
-            Law of each stream now, shape ``(streams, width)``.
+            Law of each stream now, shape ``(streams, width)``. What follows from it is kept as long
+            as the same array is given.
         design
-            Design effect of each stream, shape ``(streams,)``.
+            Design effect of each stream, shape ``(streams,)``; kept likewise.
         weight
             Evaluations it stands for, where more than one are taken at once.
 
@@ -87,42 +106,60 @@ class Learned:
         numpy.ndarray
             Shape ``(streams · memories,)``.
         """
-        used = laws > 0
-        prior = _PRIOR_ROWS * laws[:, None, :]
-        ratio = (self.seen + prior) / np.where(used[:, None, :], self.expected + prior, 1.0)
-        ratio = np.where(used[:, None, :], np.clip(ratio, 1 / _MOST, _MOST), 1.0)
-        mean = np.einsum("sjc,sc->sj", ratio, laws)
-        mean += self._radius[:, None] * (ratio.max(axis=2) - ratio.min(axis=2))
-        gain = np.einsum("sjc,sc->sj", np.log(ratio), seen) - rows[:, None] * np.log(mean)
-        asked = rows > 0  # nothing counted is nothing learned
-        fade = np.where(asked[:, None], _FADE ** max(weight, 1.0), 1.0)[:, :, None]
-        worth = (1 / design)[:, None, None]
-        known, due = self._known(seen, rows[:, None] * laws, rows, design)
-        self.seen = fade * self.seen + worth * known[:, None, :]
-        self.expected = fade * self.expected + worth * due[:, None, :]
-        return np.asarray((gain / design[:, None]).reshape(-1))
+        if laws is not self._laws:
+            self._laws, self._law = laws, laws.ravel().take(self._own)
+            self._prior = _PRIOR_ROWS * self._law
+        if self._lags is None or design is not self._lags.design:
+            self._lags = _Lags.of(design, self._of)
+        held = seen.ravel().take(self._counted).astype(np.float64)
+        ratio = (self._seen + self._prior) / (self._expected + self._prior)
+        np.maximum(ratio, 1 / _MOST, out=ratio)
+        np.minimum(ratio, _MOST, out=ratio)
+        spread = np.maximum.reduceat(ratio, self._starts, axis=1)
+        spread -= np.minimum.reduceat(ratio, self._starts, axis=1)
+        mean = np.add.reduceat(ratio * self._law, self._starts, axis=1)
+        mean += self._radius * spread
+        np.log(ratio, out=ratio)
+        ratio *= held
+        gain = np.add.reduceat(ratio, self._starts, axis=1)
+        gain -= rows * np.log(mean)
+        self._learn(held, rows, self._lags, _FADE ** max(weight, 1.0))
+        return np.asarray((gain / design).T.ravel())
+
+    def _learn(self, held: FloatArray, rows: FloatArray, lags: _Lags, fade: FloatArray) -> None:
+        """Let the past fade, and take what may be learned of these rows."""
+        known, due = self._known(held, rows.take(self._of) * self._law, rows, lags)
+        by = fade[:, None]
+        if not rows.all():  # nothing counted is nothing learned
+            by = np.where((rows > 0).take(self._of), by, 1.0)
+        self._seen *= by
+        self._expected *= by
+        self._seen += lags.worth * known
+        self._expected += lags.worth * due
 
     def _known(
-        self, seen: FloatArray, expected: FloatArray, rows: FloatArray, design: FloatArray
+        self, seen: FloatArray, expected: FloatArray, rows: FloatArray, lags: _Lags
     ) -> tuple[FloatArray, FloatArray]:
         """Return what may be learned now: these rows where they are independent, else earlier."""
-        lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
-        late = lag > 0
-        if not late.any() and not self._waiting:
+        late, lag = lags.late, lags.lag
+        if not len(lags.steps) and not self._waiting:
             return seen, expected
         passed = float(rows.max(initial=0.0))
         if not self._waiting or self._waiting[-1].rows >= _BUCKET_ROWS:
             self._waiting.append(_Bucket(np.zeros_like(seen), np.zeros_like(expected)))
-        self._waiting[-1].seen[late] += seen[late]
-        self._waiting[-1].expected[late] += expected[late]
-        self._waiting[-1].rows += passed
-        known, due = np.where(late[:, None], 0.0, seen), np.where(late[:, None], 0.0, expected)
+        newest = self._waiting[-1]
+        newest.seen += np.where(late, seen, 0.0)
+        newest.expected += np.where(late, expected, 0.0)
+        newest.rows += passed
+        known, due = np.where(late, 0.0, seen), np.where(late, 0.0, expected)
         since = 0.0  # rows that came after a bucket was full
         for bucket in reversed(self._waiting):
-            ripe = since >= lag
-            known[ripe] += bucket.seen[ripe]
-            due[ripe] += bucket.expected[ripe]
-            bucket.seen[ripe] = bucket.expected[ripe] = 0.0
+            if bucket.let_go != (now := (lags, int(np.searchsorted(lags.steps, since, "right")))):
+                bucket.let_go = now  # else what is ripe by now has been let go already
+                ripe = since >= lag
+                known += np.where(ripe, bucket.seen, 0.0)
+                due += np.where(ripe, bucket.expected, 0.0)
+                bucket.seen[ripe] = bucket.expected[ripe] = 0.0
             since += bucket.rows
         while self._waiting and not self._waiting[0].expected.any():
             del self._waiting[0]
@@ -130,20 +167,21 @@ class Learned:
 
     def reset(self, which: IntArray) -> None:
         """Forget what some streams have learned."""
-        for part in (self.seen, self.expected):
-            part[which] = 0.0
+        if not len(which):
+            return
+        gone = np.isin(self._of, which)
+        for part in (self._seen, self._expected):
+            part[:, gone] = 0.0
         for bucket in self._waiting:
-            bucket.seen[which] = bucket.expected[which] = 0.0
+            bucket.seen[gone] = bucket.expected[gone] = 0.0
 
     def take(self, other: Learned) -> None:
         """Take over what the first streams have learned elsewhere."""
-        self.seen[: len(other.seen)] = other.seen
-        self.expected[: len(other.expected)] = other.expected
-        shape = (len(self.seen), self.seen.shape[2])
+        n = len(other._of)
+        self._seen[:, :n], self._expected[:, :n] = other._seen, other._expected
         for bucket in other._waiting:
-            mine = _Bucket(np.zeros(shape), np.zeros(shape), bucket.rows)
-            mine.seen[: len(bucket.seen)] = bucket.seen
-            mine.expected[: len(bucket.expected)] = bucket.expected
+            mine = _Bucket(np.zeros(len(self._of)), np.zeros(len(self._of)), bucket.rows)
+            mine.seen[:n], mine.expected[:n] = bucket.seen, bucket.expected
             self._waiting.append(mine)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,30 +190,74 @@ class Learned:
             "seen": self.seen.tolist(),
             "expected": self.expected.tolist(),
             "waiting": [
-                {"rows": b.rows, "seen": b.seen.tolist(), "expected": b.expected.tolist()}
+                {
+                    "rows": b.rows,
+                    "seen": self._wide(b.seen[None])[:, 0].tolist(),
+                    "expected": self._wide(b.expected[None])[:, 0].tolist(),
+                }
                 for b in self._waiting
             ],
         }
 
     def restore(self, data: dict[str, Any]) -> None:
         """Take up what `to_json` wrote."""
-        for part, name in ((self.seen, "seen"), (self.expected, "expected")):
-            part[:] = np.array(data[name]).reshape(part.shape)
-        shape = (len(self.seen), self.seen.shape[2])
+        for part, name in ((self._seen, "seen"), (self._expected, "expected")):
+            part[:] = self._narrow(data[name], len(HALF_LIVES))
         self._waiting = [
             _Bucket(
-                np.array(item["seen"], dtype=np.float64).reshape(shape),
-                np.array(item["expected"], dtype=np.float64).reshape(shape),
+                self._narrow(item["seen"], 1)[0],
+                self._narrow(item["expected"], 1)[0],
                 float(item["rows"]),
             )
             for item in data["waiting"]
         ]
 
+    @property
+    def seen(self) -> FloatArray:
+        """Fading counts, shape ``(streams, memories, width)``."""
+        return self._wide(self._seen)
+
+    @property
+    def expected(self) -> FloatArray:
+        """What was to be expected of as many rows, of the same shape."""
+        return self._wide(self._expected)
+
+    def _wide(self, part: FloatArray) -> FloatArray:
+        """Return values by cell, shape ``(n, cells)``, as ``(streams, n, width)``."""
+        streams, width = self._shape
+        out = np.zeros((len(part), streams * width))
+        out[:, self._own] = part
+        return out.reshape(len(part), streams, width).transpose(1, 0, 2)
+
+    def _narrow(self, values: Any, n: int) -> FloatArray:
+        """Return what `_wide` made, shape ``(n, cells)``."""
+        streams, width = self._shape
+        wide = np.array(values, dtype=np.float64).reshape(streams, n, width)
+        return wide.transpose(1, 0, 2).reshape(n, -1)[:, self._own]
+
 
 @dataclass
 class _Bucket:
-    """Counts that are not learned from yet, shape ``(streams, width)``, and their rows."""
+    """Counts that are not learned from yet, shape ``(cells,)``, and their rows."""
 
     seen: FloatArray
     expected: FloatArray
     rows: float = 0.0
+    let_go: tuple[_Lags, int] | None = None  # under which lags, and how many of them were over
+
+
+@dataclass(frozen=True, eq=False)
+class _Lags:
+    """What follows from the design effects of the streams: how late their rows are learned."""
+
+    design: FloatArray
+    worth: FloatArray  # of a row, by cell
+    lag: FloatArray  # rows, by cell
+    late: NDArray[np.bool_]
+    steps: FloatArray  # distinct lags above zero
+
+    @classmethod
+    def of(cls, design: FloatArray, streams: IntArray) -> _Lags:
+        lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
+        by_cell = lag[streams]
+        return cls(design, (1 / design)[streams], by_cell, by_cell > 0, np.unique(lag[lag > 0]))

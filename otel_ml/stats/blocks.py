@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,35 +170,61 @@ def compare_blocks(
     rows = codes[: blocks * base]
     place = np.repeat(np.arange(blocks) * s, base)[:, None] + np.arange(s)
     flat = place * width + rows
-    whole = bool((rows >= 0).all())
-    flat = flat.ravel() if whole else flat[rows >= 0]
+    flat = flat.ravel() if not rows.size or rows.min() >= 0 else flat[rows >= 0]
     counts = np.bincount(flat, minlength=blocks * s * width).reshape(blocks, s, width)
-    counts = counts.astype(np.float64)
-    total = counts.sum(axis=0)
-    variance = _row_variance(total + before, scores)
+    sums = _Sums.of(counts.astype(np.float64), scores)
+    total = sums.cells.sum(axis=0)
     compared = np.zeros((2, len(sizes) + 1, 2, s))
-    for j, size in enumerate((*sizes, epoch or len(codes))):
-        if j == len(sizes):
-            counts = np.stack([before, total])
-        elif j:
-            counts = counts[0 : len(counts) // 2 * 2 : 2] + counts[1::2][: len(counts) // 2]
-        if len(counts) < 2:
-            continue
-        steps = counts[1:] - counts[:-1]
-        energy = np.stack(
-            [
-                np.einsum("bsk,bsk->bs", steps, steps),
-                np.square(np.einsum("bsk,sk->bs", steps, scores)),
-            ]
-        )
-        full = counts.sum(axis=2) == size
-        valid = full[1:] & full[:-1]
-        n = np.maximum(valid.sum(axis=0), 1)
-        mean = np.where(valid, energy, 0.0).sum(axis=1) / n
-        seen = valid.any(axis=0)
-        compared[0, j] = np.where(seen, mean / (2 * size) - variance, 0.0)
-        compared[1, j] = np.where(seen, variance, 0.0)
+    lengths, found = [], []
+    for j, size in enumerate(sizes):
+        if j:
+            sums = sums.doubled()
+        if len(sums.cells) < 2:
+            break
+        lengths.append(size)
+        found.append(sums.steps(size))
+    halves = _Sums.of(np.stack([before, total]), scores)
+    found.append(halves.steps(epoch or len(codes)))
+    at = [*range(len(lengths)), len(sizes)]
+    lengths.append(epoch or len(codes))
+    starts = np.cumsum([0, *(energy.shape[1] for energy, _ in found[:-1])])
+    energy = np.concatenate([energy for energy, _ in found], axis=1)
+    valid = np.concatenate([valid for _, valid in found])
+    # by size, kind and source
+    n = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)[:, None, :]
+    mean = np.add.reduceat(energy * valid, starts, axis=1).transpose(1, 0, 2) / np.maximum(n, 1)
+    variance = _row_variance(total + before, scores)
+    compared[0, at] = mean / (2 * np.array(lengths, dtype=np.float64)[:, None, None]) - variance
+    compared[1, at] = variance
+    compared[:, at] *= n > 0
     return compared, total
+
+
+class _Sums(NamedTuple):
+    """Blocks of rows: their rows by cell, their scores, and how many rows were told."""
+
+    cells: FloatArray  # (blocks, S, width)
+    scores: FloatArray  # (blocks, S)
+    told: FloatArray  # (blocks, S)
+
+    @classmethod
+    def of(cls, cells: FloatArray, scores: FloatArray) -> _Sums:
+        return cls(cells, np.einsum("bsk,sk->bs", cells, scores), cells.sum(axis=2))
+
+    def doubled(self) -> _Sums:
+        """Return blocks of two each."""
+        end = len(self.cells) // 2 * 2
+        return _Sums(*(part[0:end:2] + part[1:end:2] for part in self))
+
+    def steps(self, size: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return squared differences of neighbours, ``(2, blocks - 1, S)``, and which are full."""
+        steps = self.cells[1:] - self.cells[:-1]
+        scores = self.scores[1:] - self.scores[:-1]
+        full = self.told == size
+        energy = np.empty((2, *scores.shape))
+        np.einsum("bsk,bsk->bs", steps, steps, out=energy[0])
+        np.square(scores, out=energy[1])
+        return energy, full[1:] & full[:-1]
 
 
 def _row_variance(counts: FloatArray, scores: FloatArray) -> FloatArray:

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import CategoryCells, NumericCells
-from otel_ml.profile.dependence import LiveDependence, design_effects
+from otel_ml.profile.dependence import design_effects
+from otel_ml.profile.live_dependence import LiveDependence
 from otel_ml.profile.profile import Layout
 from otel_ml.profile.season import Season, slots
 from otel_ml.types import FloatArray
