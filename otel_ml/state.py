@@ -213,20 +213,22 @@ class State:
             Whether fewer are a part of one; else any number is a whole one.
         """
         start = row - self.pending_rows
-        counts = self._pending.copy()
+        counts = self._pending
         rows = np.where(self._label_rows >= 0, self._label_rows, start)
-        most = int(counts.sum(axis=1).max(initial=1))
+        least = 1.0
+        if partly and self.pending_rows < whole:
+            least = min(int(counts.sum(axis=1).max(initial=1)) / whole, 1.0)
         known = max(sum(self._slots.values()), 1)
         self._plan()
         self.detector.update(
             counts,
             start,
-            max(min(most / whole, 1.0) if partly else 1.0, self.pending_rows / whole),
+            max(least, self.pending_rows / whole),
             slots={slot: n / known for slot, n in self._slots.items()},
             design=self.damping.effects(start),
         )
         self.history.add(counts, self._moments, rows)
-        self._pending[:] = 0
+        self._pending = np.zeros_like(counts)
         self._moments[:] = 0
         self._label_rows[:] = -1
         self._slots = {}

@@ -151,7 +151,7 @@ class Detector:
             step = np.concatenate([step, free]).take(self._order)
         start = float(np.log(weight))
         fresh = self.level < start  # the sum restarts: the past weighs less than now
-        grown = np.logaddexp(self.level, start)
+        grown = _log_add(self.level, start)
         grown += step
         if not rows.all():
             # a stream nothing was counted for was not asked: its sum must not grow by waiting
@@ -262,6 +262,15 @@ class Detector:
             (s, int(a), int(a + k))
             for s, a, k in zip(self.streams, self._starts, self._lengths, strict=True)
         ]
+
+
+def _log_add(logs: FloatArray, other: float) -> FloatArray:
+    """Return ``log(exp(logs) + exp(other))``, `other` finite: several times as fast as numpy's."""
+    less = np.abs(logs - other)
+    np.exp(np.negative(less, out=less), out=less)
+    np.log1p(less, out=less)
+    less += np.maximum(logs, other)
+    return less
 
 
 @dataclass(frozen=True, eq=False)

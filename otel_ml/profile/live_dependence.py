@@ -154,12 +154,12 @@ class _Chance:
 def _without_largest(compared: FloatArray, dropped: int) -> FloatArray:
     """Return excess and spread over all epochs but those of the largest excess, by source."""
     by_epoch = compared.reshape(len(compared), 2, -1)
-    every = np.arange(by_epoch.shape[2])
     sums, left = by_epoch.sum(axis=0), by_epoch[:, 0].copy()
+    n = left.shape[1]
     for _ in range(dropped):
         largest = left.argmax(axis=0)
-        sums -= by_epoch[largest, :, every].T
-        left[largest, every] = -np.inf
+        sums -= by_epoch.reshape(-1).take(2 * n * largest + np.arange(2 * n).reshape(2, n))
+        left.reshape(-1)[n * largest + np.arange(n)] = -np.inf
     return sums.reshape(compared.shape[1:])
 
 

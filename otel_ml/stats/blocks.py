@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otel_ml.types import FloatArray
+from otel_ml.stats.products import quiet_product
+from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["chi2_ratio", "compare_blocks", "spike", "trimmed_mean_ratio"]
 
@@ -165,73 +168,80 @@ def compare_blocks(
     array([3.5])
     """
     s, width = scores.shape
-    base = sizes[0]
-    blocks = len(codes) // base
-    rows = codes[: blocks * base]
-    place = np.repeat(np.arange(blocks) * s, base)[:, None] + np.arange(s)
-    flat = place * width + rows
+    blocks = len(codes) // sizes[0]
+    rows = codes[: blocks * sizes[0]]
+    flat = _places(s, blocks, sizes[0], width) + rows
     flat = flat.ravel() if not rows.size or rows.min() >= 0 else flat[rows >= 0]
-    counts = np.bincount(flat, minlength=blocks * s * width).reshape(blocks, s, width)
-    sums = _Sums.of(counts.astype(np.float64), scores)
-    total = sums.cells.sum(axis=0)
-    compared = np.zeros((2, len(sizes) + 1, 2, s))
-    lengths, found = [], []
-    for j, size in enumerate(sizes):
-        if j:
-            sums = sums.doubled()
-        if len(sums.cells) < 2:
-            break
-        lengths.append(size)
-        found.append(sums.steps(size))
-    halves = _Sums.of(np.stack([before, total]), scores)
-    found.append(halves.steps(epoch or len(codes)))
-    at = [*range(len(lengths)), len(sizes)]
-    lengths.append(epoch or len(codes))
-    starts = np.cumsum([0, *(energy.shape[1] for energy, _ in found[:-1])])
-    energy = np.concatenate([energy for energy, _ in found], axis=1)
-    valid = np.concatenate([valid for _, valid in found])
-    # by size, kind and source
-    n = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)[:, None, :]
-    mean = np.add.reduceat(energy * valid, starts, axis=1).transpose(1, 0, 2) / np.maximum(n, 1)
-    variance = _row_variance(total + before, scores)
-    compared[0, at] = mean / (2 * np.array(lengths, dtype=np.float64)[:, None, None]) - variance
-    compared[1, at] = variance
-    compared[:, at] *= n > 0
-    return compared, total
+    counts = np.bincount(flat, minlength=s * (blocks + 1) * width).reshape(s, blocks + 1, width)
+    held = counts.astype(np.float64)
+    held[:, -1] = before
+    asked = np.stack([scores, np.square(scores), np.ones_like(scores)], axis=2)
+    first, second, told = np.moveaxis(held @ asked, 2, 0)  # (s, blocks + 1) each
+    products = held @ held.transpose(0, 2, 1)
+    pairs = _Pairs.of(blocks, tuple(sizes), epoch or len(codes))
+    energy = np.empty((2, s, len(pairs.rows)))
+    energy[0] = quiet_product(products.reshape(s, -1), pairs.squares)
+    np.square(first @ pairs.signs, out=energy[1])
+    valid = (told @ np.abs(pairs.signs) == pairs.rows).astype(np.float64)
+    n = valid @ pairs.members  # (s, sizes + 1)
+    n_rows = np.maximum(told.sum(axis=1), 2.0)
+    mean, square = first.sum(axis=1) / n_rows, second.sum(axis=1) / n_rows
+    cells = 1 - products.sum(axis=(1, 2)) / (n_rows * n_rows)
+    variance = np.stack([cells, square - mean * mean]) * (n_rows / (n_rows - 1))  # of a row
+    excess = (energy * valid) @ pairs.members / (np.maximum(n, 1.0) * pairs.doubled)
+    excess -= variance[:, :, None]
+    compared = np.stack([excess, np.broadcast_to(variance[:, :, None], excess.shape)])
+    compared *= n > 0
+    return np.ascontiguousarray(compared.transpose(0, 3, 1, 2)), held[:, :-1].sum(axis=1)
 
 
-class _Sums(NamedTuple):
-    """Blocks of rows: their rows by cell, their scores, and how many rows were told."""
+@lru_cache(8)
+def _places(s: int, blocks: int, base: int, width: int) -> IntArray:
+    """Return the first cell of each row's block in counts by source and block, and one more."""
+    of = np.repeat(np.arange(blocks, dtype=np.int64), base)[:, None]
+    return np.asarray((np.arange(s) * (blocks + 1) + of) * width)
 
-    cells: FloatArray  # (blocks, S, width)
-    scores: FloatArray  # (blocks, S)
-    told: FloatArray  # (blocks, S)
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Neighbours of all sizes, of the blocks and what was before them.
+
+    Parameters
+    ----------
+    signs
+        By pair, 1 for the blocks of one side and -1 for those of the other, shape
+        ``(blocks + 1, pairs)``.
+    squares
+        Their products, shape ``((blocks + 1)², pairs)``.
+    members
+        To which size a pair belongs, shape ``(pairs, sizes + 1)``.
+    rows
+        Rows of both sides, shape ``(pairs,)``.
+    doubled
+        The same by size, shape ``(sizes + 1,)``.
+    """
+
+    signs: FloatArray
+    squares: FloatArray
+    members: FloatArray
+    rows: FloatArray
+    doubled: FloatArray
 
     @classmethod
-    def of(cls, cells: FloatArray, scores: FloatArray) -> _Sums:
-        return cls(cells, np.einsum("bsk,sk->bs", cells, scores), cells.sum(axis=2))
-
-    def doubled(self) -> _Sums:
-        """Return blocks of two each."""
-        end = len(self.cells) // 2 * 2
-        return _Sums(*(part[0:end:2] + part[1:end:2] for part in self))
-
-    def steps(self, size: int) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Return squared differences of neighbours, ``(2, blocks - 1, S)``, and which are full."""
-        steps = self.cells[1:] - self.cells[:-1]
-        scores = self.scores[1:] - self.scores[:-1]
-        full = self.told == size
-        energy = np.empty((2, *scores.shape))
-        np.einsum("bsk,bsk->bs", steps, steps, out=energy[0])
-        np.square(scores, out=energy[1])
-        return energy, full[1:] & full[:-1]
-
-
-def _row_variance(counts: FloatArray, scores: FloatArray) -> FloatArray:
-    """Variance of a row's cell and of its score, shape ``(2, S)``."""
-    n = np.maximum(counts.sum(axis=1), 2.0)
-    law = counts / n[:, None]
-    mean = np.einsum("sk,sk->s", law, scores)
-    square = np.einsum("sk,sk,sk->s", law, scores, scores)
-    cells = 1 - np.einsum("sk,sk->s", law, law)
-    return np.asarray(np.stack([cells, square - mean * mean]) * (n / (n - 1)))
+    @lru_cache(8)
+    def of(cls, blocks: int, sizes: tuple[int, ...], epoch: int) -> _Pairs:
+        signs, of = [], []
+        for j, size in enumerate(sizes):
+            k = size // sizes[0]
+            for start in range(0, blocks // k - 1):
+                pair = np.zeros(blocks + 1)
+                pair[start * k : (start + 1) * k], pair[(start + 1) * k : (start + 2) * k] = -1, 1
+                signs.append(pair)
+                of.append(j)
+        signs.append(np.append(np.ones(blocks), -1.0))
+        of.append(len(sizes))
+        by_pair = np.array(signs)
+        squares = (by_pair[:, :, None] * by_pair[:, None, :]).reshape(len(of), -1)
+        doubled = 2.0 * np.array([*sizes, epoch])
+        members = np.eye(len(doubled))[of]
+        return cls(by_pair.T.copy(), squares.T.copy(), members, doubled[of], doubled)
