@@ -15,17 +15,17 @@ References: Shiryaev 1963; Roberts 1966; Pollak 1985; Shin, Ramdas, Rinaldo 2023
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from otel_ml.errors import StateError
+from otel_ml.monitors.ahead import Ahead, Coming, Damped, Reach
 from otel_ml.monitors.learned import HALF_LIVES, Learned
 from otel_ml.monitors.multiples import Multiples
 from otel_ml.monitors.nulls import Nulls, Seasonal, no_season
-from otel_ml.monitors.weights import FAMILY_WEIGHTS
-from otel_ml.stats.special import log_sum_exp
+from otel_ml.monitors.weights import stream_weights
+from otel_ml.stats.special import log_add, log_sum_exp
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Detector"]
@@ -86,23 +86,15 @@ class Detector:
         for i, stream in enumerate(self.streams):
             asked[i, : len(stream.law)] = stream.law > 0
         self._asked = Multiples(asked, self._source_of)
-        self._damped = _Damped.of(self._design, self._of_fixed, shaped)
+        self._damped = Damped.of(self._design, self._of_fixed, shaped)
         self._laws: tuple[FloatArray, FloatArray] | None = None
         self.level = np.full(total, -np.inf)
         self.since = np.zeros(total, dtype=np.int64)
         self.muted = np.zeros(len(self.streams), dtype=bool)
-        self.log_weights = np.log(self._weights())
+        self.log_weights = np.log(stream_weights(self.streams))
         self.evaluations = 0
-
-    def _weights(self) -> FloatArray:
-        members: dict[str, float] = {}
-        for stream in self.streams:
-            members[stream.family] = members.get(stream.family, 0.0) + stream.share
-        # families without a stream give their share to the others
-        total = sum(FAMILY_WEIGHTS[family] for family in members)
-        return np.array(
-            [FAMILY_WEIGHTS[s.family] / total * s.share / members[s.family] for s in self.streams]
-        )
+        self._reach = Reach(total)
+        self._ahead: Ahead | None = None
 
     def update(
         self,
@@ -112,6 +104,7 @@ class Detector:
         *,
         slots: Mapping[int, float] | None = None,
         design: FloatArray | None = None,
+        coming: Coming | None = None,
     ) -> None:
         """Take the counts of one evaluation.
 
@@ -130,36 +123,65 @@ class Detector:
             Design effect of each source as seen in production, shape ``(sources,)``; the larger of
             it and that of the reference counts. What follows from it is kept as long as the same
             array is given.
+        coming
+            Takes a number of evaluations, and returns the counts of as many that are likely to come
+            next, or of fewer, shape ``(≤ n, sources, width)``. Nothing but the cost depends on it.
         """
         self.evaluations += 1
         if not len(self.level):
             return
-        rows = self._asked.products(counts)
+        if self._ahead is None or not self._ahead.takes(counts, weight, slots, design):
+            self._ahead = self._foresee(counts, weight, slots, design, coming)
+        at = self._ahead.next()
+        if len(self._shaped):
+            self.learned.become(at)
+        np.putmask(self.since, self._ahead.fresh[at], row)
+        self.level = self._ahead.levels[at]
+
+    def _foresee(
+        self,
+        counts: IntArray,
+        weight: float,
+        slots: Mapping[int, float] | None,
+        design: FloatArray | None,
+        coming: Coming | None,
+    ) -> Ahead:
+        """Return this evaluation, and those that come where they are known."""
         if design is not self._damped.seen:
             more = self._design
             if design is not None:
                 more = np.maximum(more, design[self._source_of])
-            self._damped = _Damped.of(more, self._of_fixed, self._shaped, design)
-        damped, at = self._damped, slots or {}
-        step = self.nulls.gains(counts, rows, at)
+            self._damped = Damped.of(more, self._of_fixed, self._shaped, design)
+        damped, hours = self._damped, slots or {}
+        held = self._reach.of(
+            counts, self._ahead, None if self.learned.delayed(damped.free) else coming
+        )
+        rows = self._asked.products(held)
+        steps = self.nulls.gains(held, rows, hours)
         if damped.fixed is not None:
-            step /= damped.fixed
+            steps /= damped.fixed
         if len(self._shaped):
-            free = self.learned.gains(
-                counts, rows.take(self._shaped), self._shaped_laws(at), damped.free, weight
+            free = self.learned.foresee(
+                held,
+                rows.take(self._shaped, axis=1),
+                self._shaped_laws(hours),
+                damped.free,
+                weight,
             )
-            step = np.concatenate([step, free]).take(self._order)
+            steps = np.concatenate([steps, free], axis=1).take(self._order, axis=1)
         start = float(np.log(weight))
-        fresh = self.level < start  # the sum restarts: the past weighs less than now
-        grown = _log_add(self.level, start)
-        grown += step
-        if not rows.all():
-            # a stream nothing was counted for was not asked: its sum must not grow by waiting
-            idle = (rows == 0).take(self._stream_of)
-            fresh &= ~idle
-            np.copyto(grown, self.level, where=idle)
-        np.putmask(self.since, fresh, row)
-        self.level = grown
+        levels, fresh = np.empty_like(steps), np.empty(steps.shape, dtype=bool)
+        level = self.level
+        for j, step in enumerate(steps):
+            np.less(level, start, out=fresh[j])  # the sum restarts: the past weighs less than now
+            np.add(log_add(level, start), step, out=levels[j])
+            if not rows[j].all():
+                # a stream nothing was counted for was not asked: its sum must not grow by waiting
+                idle = (rows[j] == 0).take(self._stream_of)
+                fresh[j] &= ~idle
+                np.copyto(levels[j], level, where=idle)
+            level = levels[j]
+        return Ahead(held, weight, slots, design, levels, fresh, self._evidence(levels))
 
     def _shaped_laws(self, slots: Mapping[int, float]) -> FloatArray:
         """Return the laws of the streams that learn; the same array while nothing changes."""
@@ -172,11 +194,17 @@ class Detector:
         """Return each stream's evidence, natural log, shape ``(streams,)``."""
         if not len(self.level):
             return np.full(len(self.streams), -np.inf)
-        shared = self.level + self._log_shares
-        peak = np.maximum.reduceat(shared, self._starts)
+        if self._ahead is not None:
+            return np.array(self._ahead.evidence[self._ahead.at - 1])
+        return np.array(self._evidence(self.level[None])[0])
+
+    def _evidence(self, levels: FloatArray) -> FloatArray:
+        """Return the evidence of sums, shape ``(n, streams)``."""
+        shared = levels + self._log_shares
+        peak = np.maximum.reduceat(shared, self._starts, axis=1)
         np.maximum(peak, _NOTHING, out=peak)  # of sums of nothing, there is no peak
-        shared -= peak.take(self._stream_of)
-        total = np.add.reduceat(np.exp(shared, out=shared), self._starts)
+        shared -= peak.take(self._stream_of, axis=1)
+        total = np.add.reduceat(np.exp(shared, out=shared), self._starts, axis=1)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(total) + peak)
 
@@ -206,7 +234,8 @@ class Detector:
         """Re-arm streams: their evidence starts again from nothing."""
         named = np.asarray(streams, dtype=np.int64)
         chosen = np.isin(self._stream_of, named)
-        self.level[chosen] = -np.inf
+        self._ahead = None
+        self.level = np.where(chosen, -np.inf, self.level)
         self.since[chosen] = row
         self.learned.reset(np.flatnonzero(np.isin(self._shaped, named)))
 
@@ -244,6 +273,7 @@ class Detector:
         StateError
             If it was written for other streams.
         """
+        self._ahead = None
         self.evaluations = int(data["evaluations"])
         for i, (stream, a, b) in enumerate(self._spans()):
             held = data["streams"].get(stream.key)
@@ -262,28 +292,3 @@ class Detector:
             (s, int(a), int(a + k))
             for s, a, k in zip(self.streams, self._starts, self._lengths, strict=True)
         ]
-
-
-def _log_add(logs: FloatArray, other: float) -> FloatArray:
-    """Return ``log(exp(logs) + exp(other))``, `other` finite: several times as fast as numpy's."""
-    less = np.abs(logs - other)
-    np.exp(np.negative(less, out=less), out=less)
-    np.log1p(less, out=less)
-    less += np.maximum(logs, other)
-    return less
-
-
-@dataclass(frozen=True, eq=False)
-class _Damped:
-    """Design effects of the streams, as an evaluation divides by them."""
-
-    seen: FloatArray | None  # in production, by source
-    fixed: FloatArray | None  # by fixed alternative, None where all are 1
-    free: FloatArray  # by stream that learns
-
-    @classmethod
-    def of(
-        cls, design: FloatArray, fixed: IntArray, free: IntArray, seen: FloatArray | None = None
-    ) -> _Damped:
-        by = design[fixed]
-        return cls(seen, None if (by == 1).all() else by, design[free])

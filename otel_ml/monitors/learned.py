@@ -16,12 +16,12 @@ Pollak, "Nonanticipating estimation applied to sequential analysis", 2005.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otel_ml.monitors.delay import Bucket, Delay, Lags
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["HALF_LIVES", "Learned"]
@@ -29,10 +29,6 @@ __all__ = ["HALF_LIVES", "Learned"]
 HALF_LIVES: Final = (2.0, 10.0, 60.0)  # evaluations
 _PRIOR_ROWS: Final = 30.0  # rows' worth of belief that nothing changed
 _MOST: Final = 8.0  # a cell's ratio is held within this factor, or the ball would cost too much
-_DEPENDENT: Final = 1.5  # design effect from which the next rows may be of the same session
-_SESSIONS: Final = 12.0  # design effects after which rows are of another one, also interleaved
-_LONGEST: Final = 1000.0  # rows
-_BUCKET_ROWS: Final = 50.0  # that are let go together
 _FADE: Final = np.array([0.5 ** (1 / h) for h in HALF_LIVES])
 
 
@@ -72,10 +68,11 @@ class Learned:
         self._radius = np.array([s.radius for s in streams])
         self._seen = np.zeros((len(HALF_LIVES), len(cell)))
         self._expected = np.zeros_like(self._seen)
-        self._waiting: list[_Bucket] = []
+        self._foreseen = np.zeros((2, 0, *self._seen.shape))
+        self._delay = Delay()
         self._laws: FloatArray | None = None
         self._law = self._prior = np.zeros(0)
-        self._lags: _Lags | None = None
+        self._lags: Lags | None = None
 
     def gains(
         self,
@@ -106,64 +103,86 @@ class Learned:
         numpy.ndarray
             Shape ``(streams · memories,)``.
         """
+        gained = self.foresee(seen[None], rows[None], laws, design, weight)
+        self.become(0)
+        return np.asarray(gained[0])
+
+    def foresee(
+        self,
+        seen: NDArray[Any],
+        rows: FloatArray,
+        laws: FloatArray,
+        design: FloatArray,
+        weight: float,
+    ) -> FloatArray:
+        """Return what `gains` would for evaluations one after the other, learning nothing yet.
+
+        Parameters
+        ----------
+        seen, rows
+            As of `gains`, with the evaluations in front; where `delayed`, of a single one.
+        laws, design, weight
+            As of `gains`, the same for all.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(evaluations, streams · memories)``.
+        """
         if laws is not self._laws:
             self._laws, self._law = laws, laws.ravel().take(self._own)
             self._prior = _PRIOR_ROWS * self._law
-        if self._lags is None or design is not self._lags.design:
-            self._lags = _Lags.of(design, self._of)
-        held = seen.ravel().take(self._counted).astype(np.float64)
-        ratio = (self._seen + self._prior) / (self._expected + self._prior)
+        lags = self._lags_of(design)
+        held = seen.reshape(len(seen), -1).take(self._counted, axis=1).astype(np.float64)
+        due = rows.take(self._of, axis=1) * self._law
+        past = self._pasts(held, due, rows, lags, _FADE ** max(weight, 1.0))
+        ratio = (past[0, :-1] + self._prior) / (past[1, :-1] + self._prior)
         np.maximum(ratio, 1 / _MOST, out=ratio)
         np.minimum(ratio, _MOST, out=ratio)
-        spread = np.maximum.reduceat(ratio, self._starts, axis=1)
-        spread -= np.minimum.reduceat(ratio, self._starts, axis=1)
-        mean = np.add.reduceat(ratio * self._law, self._starts, axis=1)
+        spread = np.maximum.reduceat(ratio, self._starts, axis=2)
+        spread -= np.minimum.reduceat(ratio, self._starts, axis=2)
+        mean = np.add.reduceat(ratio * self._law, self._starts, axis=2)
         mean += self._radius * spread
         np.log(ratio, out=ratio)
-        ratio *= held
-        gain = np.add.reduceat(ratio, self._starts, axis=1)
-        gain -= rows * np.log(mean)
-        self._learn(held, rows, self._lags, _FADE ** max(weight, 1.0))
-        return np.asarray((gain / design).T.ravel())
+        ratio *= held[:, None]
+        gain = np.add.reduceat(ratio, self._starts, axis=2)
+        gain -= rows[:, None] * np.log(mean)
+        gain /= design
+        return gain.transpose(0, 2, 1).reshape(len(seen), -1)
 
-    def _learn(self, held: FloatArray, rows: FloatArray, lags: _Lags, fade: FloatArray) -> None:
-        """Let the past fade, and take what may be learned of these rows."""
-        known, due = self._known(held, rows.take(self._of) * self._law, rows, lags)
-        by = fade[:, None]
-        if not rows.all():  # nothing counted is nothing learned
-            by = np.where((rows > 0).take(self._of), by, 1.0)
-        self._seen *= by
-        self._expected *= by
-        self._seen += lags.worth * known
-        self._expected += lags.worth * due
+    def become(self, step: int) -> None:
+        """Learn from the evaluations foreseen, up to one of them."""
+        self._seen, self._expected = self._foreseen[:, step + 1]
 
-    def _known(
-        self, seen: FloatArray, expected: FloatArray, rows: FloatArray, lags: _Lags
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return what may be learned now: these rows where they are independent, else earlier."""
-        late, lag = lags.late, lags.lag
-        if not len(lags.steps) and not self._waiting:
-            return seen, expected
-        passed = float(rows.max(initial=0.0))
-        if not self._waiting or self._waiting[-1].rows >= _BUCKET_ROWS:
-            self._waiting.append(_Bucket(np.zeros_like(seen), np.zeros_like(expected)))
-        newest = self._waiting[-1]
-        newest.seen += np.where(late, seen, 0.0)
-        newest.expected += np.where(late, expected, 0.0)
-        newest.rows += passed
-        known, due = np.where(late, 0.0, seen), np.where(late, 0.0, expected)
-        since = 0.0  # rows that came after a bucket was full
-        for bucket in reversed(self._waiting):
-            if bucket.let_go != (now := (lags, int(np.searchsorted(lags.steps, since, "right")))):
-                bucket.let_go = now  # else what is ripe by now has been let go already
-                ripe = since >= lag
-                known += np.where(ripe, bucket.seen, 0.0)
-                due += np.where(ripe, bucket.expected, 0.0)
-                bucket.seen[ripe] = bucket.expected[ripe] = 0.0
-            since += bucket.rows
-        while self._waiting and not self._waiting[0].expected.any():
-            del self._waiting[0]
-        return known, due
+    def delayed(self, design: FloatArray) -> bool:
+        """Tell whether the past decides what is learned next, so that one cannot look ahead."""
+        return bool(self._delay.waiting) or bool(len(self._lags_of(design).steps))
+
+    def _lags_of(self, design: FloatArray) -> Lags:
+        if self._lags is None or design is not self._lags.design:
+            self._lags = Lags.of(design, self._of)
+        return self._lags
+
+    def _pasts(
+        self, held: FloatArray, due: FloatArray, rows: FloatArray, lags: Lags, fade: FloatArray
+    ) -> FloatArray:
+        """Return what is learned by each evaluation, ``(2, evaluations + 1, memories, cells)``."""
+        pasts = np.empty((2, len(held) + 1, *self._seen.shape))
+        pasts[:, 0] = self._seen, self._expected
+        if len(held) == 1:
+            held, due = (
+                part[None]
+                for part in self._delay.ripe(held[0], due[0], float(rows[0].max(initial=0.0)), lags)
+            )
+        for part, news in zip(pasts, (lags.worth * held, lags.worth * due), strict=True):
+            for j, new in enumerate(news):
+                by = fade[:, None]
+                if not rows[j].all():  # nothing counted is nothing learned
+                    by = np.where((rows[j] > 0).take(self._of), by, 1.0)
+                np.multiply(part[j], by, out=part[j + 1])
+                part[j + 1] += new
+        self._foreseen = pasts
+        return pasts
 
     def reset(self, which: IntArray) -> None:
         """Forget what some streams have learned."""
@@ -172,17 +191,13 @@ class Learned:
         gone = np.isin(self._of, which)
         for part in (self._seen, self._expected):
             part[:, gone] = 0.0
-        for bucket in self._waiting:
-            bucket.seen[gone] = bucket.expected[gone] = 0.0
+        self._delay.forget(gone)
 
     def take(self, other: Learned) -> None:
         """Take over what the first streams have learned elsewhere."""
         n = len(other._of)
         self._seen[:, :n], self._expected[:, :n] = other._seen, other._expected
-        for bucket in other._waiting:
-            mine = _Bucket(np.zeros(len(self._of)), np.zeros(len(self._of)), bucket.rows)
-            mine.seen[:n], mine.expected[:n] = bucket.seen, bucket.expected
-            self._waiting.append(mine)
+        self._delay.take(other._delay, len(self._of))
 
     def to_json(self) -> dict[str, Any]:
         """Return what is learned as plain JSON values."""
@@ -195,7 +210,7 @@ class Learned:
                     "seen": self._wide(b.seen[None])[:, 0].tolist(),
                     "expected": self._wide(b.expected[None])[:, 0].tolist(),
                 }
-                for b in self._waiting
+                for b in self._delay.waiting
             ],
         }
 
@@ -203,8 +218,8 @@ class Learned:
         """Take up what `to_json` wrote."""
         for part, name in ((self._seen, "seen"), (self._expected, "expected")):
             part[:] = self._narrow(data[name], len(HALF_LIVES))
-        self._waiting = [
-            _Bucket(
+        self._delay.waiting = [
+            Bucket(
                 self._narrow(item["seen"], 1)[0],
                 self._narrow(item["expected"], 1)[0],
                 float(item["rows"]),
@@ -234,30 +249,3 @@ class Learned:
         streams, width = self._shape
         wide = np.array(values, dtype=np.float64).reshape(streams, n, width)
         return wide.transpose(1, 0, 2).reshape(n, -1)[:, self._own]
-
-
-@dataclass
-class _Bucket:
-    """Counts that are not learned from yet, shape ``(cells,)``, and their rows."""
-
-    seen: FloatArray
-    expected: FloatArray
-    rows: float = 0.0
-    let_go: tuple[_Lags, int] | None = None  # under which lags, and how many of them were over
-
-
-@dataclass(frozen=True, eq=False)
-class _Lags:
-    """What follows from the design effects of the streams: how late their rows are learned."""
-
-    design: FloatArray
-    worth: FloatArray  # of a row, by cell
-    lag: FloatArray  # rows, by cell
-    late: NDArray[np.bool_]
-    steps: FloatArray  # distinct lags above zero
-
-    @classmethod
-    def of(cls, design: FloatArray, streams: IntArray) -> _Lags:
-        lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
-        by_cell = lag[streams]
-        return cls(design, (1 / design)[streams], by_cell, by_cell > 0, np.unique(lag[lag > 0]))

@@ -57,15 +57,16 @@ class Multiples:
         Parameters
         ----------
         counts
-            Rows by cell, shape ``(rows, width)``.
+            Rows by cell, shape ``(…, rows, width)``.
 
         Returns
         -------
         numpy.ndarray
-            Shape ``(K,)``.
+            Shape ``(…, K)``.
         """
+        lead = counts.shape[:-2]
         if not len(self._starts):
-            return np.zeros(0)
-        parts = counts.ravel().take(self._cells) * self._values
-        sums = np.add.reduceat(parts, self._starts)
-        return np.asarray(sums.take(self._of) * self._factors)
+            return np.zeros((*lead, 0))
+        parts = counts.reshape(*lead, -1).take(self._cells, axis=-1) * self._values
+        sums = np.add.reduceat(parts, self._starts, axis=-1)
+        return np.asarray(sums.take(self._of, axis=-1) * self._factors)

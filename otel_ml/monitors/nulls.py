@@ -73,15 +73,20 @@ class Nulls:
         Parameters
         ----------
         seen
-            Rows by row of the counts and cell, shape ``(places, width)``; cells that a stream does
-            not ask about have no score.
+            Rows by row of the counts and cell, shape ``(…, places, width)``; cells that a stream
+            does not ask about have no score.
         rows
-            Rows that each stream asks about, shape ``(streams,)``.
+            Rows that each stream asks about, shape ``(…, streams)``.
         slots
             Share of the rows by time slot; empty: the law of all times.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(…, alternatives)``.
         """
         gain = self._multiples.products(seen)
-        gain -= rows.take(self._of) * self._over(slots, 0)
+        gain -= rows.take(self._of, axis=-1) * self._over(slots, 0)
         return gain
 
     def laws(self, slots: Mapping[int, float]) -> FloatArray:

@@ -133,9 +133,9 @@ def derive(
         told = (codes.T[inputs] >= 0).any(axis=0)
         layout.bounds.fill(dict(zip(joint.names, found.T, strict=True)), codes.T, values.T)
         if not told.all():
-            places = [index[name] for name in joint.names]
-            codes[np.ix_(~told, places)] = -1
-            values[np.ix_(~told, places)] = np.nan
+            places = np.ix_(~told, np.array([index[name] for name in joint.names]))
+            codes[places] = -1
+            values[places] = np.nan
     if groups is not None and SCORE in index:
         score = index[SCORE]
         for group in groups.groups:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -191,7 +191,7 @@ def _words(column: NDArray[Any]) -> NDArray[np.uint64]:
     items = column.tolist()
     plain = [item for item in items if type(item) in _PLAIN]
     known = {item: _word(item) for item in set(plain)}
-    words = map(known.__getitem__, items)
+    words: Iterable[int] = map(known.__getitem__, items)
     if len(plain) < len(items):  # others may be unhashable, or compare in ways of their own
         words = (known[i] if type(i) in _PLAIN else _word(i) for i in items)
     return np.fromiter(words, np.uint64, len(items))

@@ -160,7 +160,7 @@ def _without_largest(compared: FloatArray, dropped: int) -> FloatArray:
         largest = left.argmax(axis=0)
         sums -= by_epoch.reshape(-1).take(2 * n * largest + np.arange(2 * n).reshape(2, n))
         left.reshape(-1)[n * largest + np.arange(n)] = -np.inf
-    return sums.reshape(compared.shape[1:])
+    return np.asarray(sums.reshape(compared.shape[1:]))
 
 
 def _medians(values: FloatArray, told: NDArray[np.bool_]) -> FloatArray:
@@ -168,4 +168,4 @@ def _medians(values: FloatArray, told: NDArray[np.bool_]) -> FloatArray:
     ranked = np.sort(np.where(told, values, np.inf), axis=1)
     n, rows = told.sum(axis=1), np.arange(len(told))
     middle = (ranked[rows, np.maximum(n - 1, 0) // 2] + ranked[rows, n // 2]) / 2
-    return np.where(n > 0, middle, 1.0)
+    return np.asarray(np.where(n > 0, middle, 1.0))
