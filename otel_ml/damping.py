@@ -83,11 +83,13 @@ class Damping:
         return shown.out
 
     def _shown(self) -> _Shown:
-        live = self._live.effects()
-        if self._held is None or self._held.live is not live:
-            # as in the reference: more than what is seen, for sessions longer than most
-            seen = 1 + _EXCESS * (live - 1)
-            self._held = _Shown(live, seen, float(np.median(seen)) if len(seen) else 1.0)
+        live, held = self._live.effects(), self._held
+        if held is not None and (live is held.live or np.array_equal(live, held.live)):
+            held.live = live
+            return held
+        # as in the reference: more than what is seen, for sessions longer than most
+        seen = 1 + _EXCESS * (live - 1)
+        self._held = _Shown(live, seen, float(np.median(seen)) if len(seen) else 1.0)
         return self._held
 
     def replanned(self, reference: Reference) -> Reference | None:

@@ -94,6 +94,14 @@ class Delay:
             del self.waiting[0]
         return known, due
 
+    def copy(self) -> Delay:
+        """Return an independent copy."""
+        other = Delay()
+        other.waiting = [
+            Bucket(b.seen.copy(), b.expected.copy(), b.rows, b.let_go) for b in self.waiting
+        ]
+        return other
+
     def forget(self, cells: NDArray[np.bool_]) -> None:
         """Forget what waits of some cells."""
         for bucket in self.waiting:

@@ -153,9 +153,7 @@ class Detector:
                 more = np.maximum(more, design[self._source_of])
             self._damped = Damped.of(more, self._of_fixed, self._shaped, design)
         damped, hours = self._damped, slots or {}
-        held = self._reach.of(
-            counts, self._ahead, None if self.learned.delayed(damped.free) else coming
-        )
+        held = self._reach.of(counts, self._ahead, coming)
         rows = self._asked.products(held)
         steps = self.nulls.gains(held, rows, hours)
         if damped.fixed is not None:

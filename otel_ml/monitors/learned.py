@@ -69,7 +69,8 @@ class Learned:
         self._seen = np.zeros((len(HALF_LIVES), len(cell)))
         self._expected = np.zeros_like(self._seen)
         self._foreseen = np.zeros((2, 0, *self._seen.shape))
-        self._delay = Delay()
+        self._delay = self._delayed = Delay()
+        self._fed: list[tuple[FloatArray, FloatArray, float, Lags]] = []
         self._laws: FloatArray | None = None
         self._law = self._prior = np.zeros(0)
         self._lags: Lags | None = None
@@ -120,7 +121,7 @@ class Learned:
         Parameters
         ----------
         seen, rows
-            As of `gains`, with the evaluations in front; where `delayed`, of a single one.
+            As of `gains`, with the evaluations in front.
         laws, design, weight
             As of `gains`, the same for all.
 
@@ -132,10 +133,11 @@ class Learned:
         if laws is not self._laws:
             self._laws, self._law = laws, laws.ravel().take(self._own)
             self._prior = _PRIOR_ROWS * self._law
-        lags = self._lags_of(design)
+        if self._lags is None or design is not self._lags.design:
+            self._lags = Lags.of(design, self._of)
         held = seen.reshape(len(seen), -1).take(self._counted, axis=1).astype(np.float64)
         due = rows.take(self._of, axis=1) * self._law
-        past = self._pasts(held, due, rows, lags, _FADE ** max(weight, 1.0))
+        past = self._pasts(held, due, rows, self._lags, _FADE ** max(weight, 1.0))
         ratio = (past[0, :-1] + self._prior) / (past[1, :-1] + self._prior)
         np.maximum(ratio, 1 / _MOST, out=ratio)
         np.minimum(ratio, _MOST, out=ratio)
@@ -151,17 +153,12 @@ class Learned:
         return gain.transpose(0, 2, 1).reshape(len(seen), -1)
 
     def become(self, step: int) -> None:
-        """Learn from the evaluations foreseen, up to one of them."""
+        """Learn from the next of the evaluations foreseen, the one at `step`."""
         self._seen, self._expected = self._foreseen[:, step + 1]
-
-    def delayed(self, design: FloatArray) -> bool:
-        """Tell whether the past decides what is learned next, so that one cannot look ahead."""
-        return bool(self._delay.waiting) or bool(len(self._lags_of(design).steps))
-
-    def _lags_of(self, design: FloatArray) -> Lags:
-        if self._lags is None or design is not self._lags.design:
-            self._lags = Lags.of(design, self._of)
-        return self._lags
+        if step + 2 == self._foreseen.shape[1]:
+            self._delay = self._delayed
+        else:
+            self._delay.ripe(*self._fed[step])
 
     def _pasts(
         self, held: FloatArray, due: FloatArray, rows: FloatArray, lags: Lags, fade: FloatArray
@@ -169,11 +166,12 @@ class Learned:
         """Return what is learned by each evaluation, ``(2, evaluations + 1, memories, cells)``."""
         pasts = np.empty((2, len(held) + 1, *self._seen.shape))
         pasts[:, 0] = self._seen, self._expected
-        if len(held) == 1:
-            held, due = (
-                part[None]
-                for part in self._delay.ripe(held[0], due[0], float(rows[0].max(initial=0.0)), lags)
-            )
+        self._delayed = self._delay.copy()
+        passed = rows.max(axis=1, initial=0.0).tolist()
+        self._fed = [(*fed, lags) for fed in zip(held, due, passed, strict=True)]
+        if len(lags.steps) or self._delay.waiting:
+            known = [self._delayed.ripe(*fed) for fed in self._fed]
+            held, due = (np.stack(part) for part in zip(*known, strict=True))
         for part, news in zip(pasts, (lags.worth * held, lags.worth * due), strict=True):
             for j, new in enumerate(news):
                 by = fade[:, None]
