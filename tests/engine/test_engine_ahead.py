@@ -62,7 +62,7 @@ _REFERENCE = _built()
 
 def _traffic(kind: str) -> tuple[dict[str, NDArray[Any]], FloatArray]:
     rng = np.random.default_rng(1)
-    times = _NOW + np.arange(_ROWS) * 10.0  # seven hours
+    times = _NOW + 10 * np.arange(_ROWS, dtype=np.float64)  # seven hours
     rows = _rows(rng, times)
     if kind == "drift":  # an incident that ends, and the next one
         rows["x"][500:1200] += 2
