@@ -81,6 +81,7 @@ def count_batch(
         more = _local_counts(local[part], group, len(counts), state.width)
         sizes = np.bincount(group, minlength=len(counts))
         ends = np.cumsum(sizes)
+        state.damping.look_ahead(chosen.codes, int(sizes.max()))
         full = len(sizes) - bool(sizes[-1] < whole)
         for i, size in enumerate(sizes.tolist()):
             rows = slice(int(ends[i]) - size, int(ends[i]))

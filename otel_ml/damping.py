@@ -57,6 +57,11 @@ class Damping:
         """Take rows in the order of time, shape ``(n, S)``; the latest of many tell enough."""
         self._live.add(codes[-_LATEST:])
 
+    def look_ahead(self, codes: NDArray[np.int16], together: int) -> None:
+        """Say which rows come next, shape ``(n, S)``, and how many of them at most `together`."""
+        if together <= _LATEST:
+            self._live.look_ahead(codes)
+
     def effects(self, rows: int) -> FloatArray:
         """Return the design effect of every source as the rows of late show it.
 

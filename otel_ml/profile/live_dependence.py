@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import NumericCells
 from otel_ml.profile.profile import Layout
-from otel_ml.stats.blocks import chi2_ratio, compare_blocks, trimmed_mean_ratio
+from otel_ml.stats.blocks import chi2_ratio, compare_blocks, compare_epochs, trimmed_mean_ratio
 from otel_ml.stats.repeats import ordered_scores
 from otel_ml.types import FloatArray, IntArray
 
@@ -19,6 +19,7 @@ __all__ = ["LiveDependence"]
 
 _EPOCH: Final = 128  # rows judged together
 _SCALES: Final = (16, 32, 64)  # rows of the blocks compared within an epoch
+_VALUES: Final = 1 << 13  # cells of the epochs that are compared at once
 _EPOCHS: Final = 16  # remembered, about 2,000 rows
 _YOUNG: Final = 4  # epochs before which the unfinished one counts, too
 _LEAST: Final = 0.02  # variance of a row's cell below which a source says nothing
@@ -63,6 +64,7 @@ class LiveDependence:
         self._effects: FloatArray | None = None
         self._trimmed: dict[int, FloatArray] = {}
         self._chance: _Chance | None = None
+        self._ready: list[_Epoch] = []
 
     def add(self, codes: NDArray[np.int16]) -> None:
         """Take in rows in the order of time, shape ``(n, S)``, split into batches as it may be."""
@@ -73,12 +75,44 @@ class LiveDependence:
             self._filled += taken
             start += taken
             if self._filled == _EPOCH:
-                found, self._before = compare_blocks(self._rows, self._before, self._z, _SCALES)
-                self._compared = np.concatenate([self._compared, found[None]])[-_EPOCHS:]
-                self._filled = 0
-                self._effects = None
+                if not self._ready or not np.array_equal(self._ready[-1].rows, self._rows):
+                    self._ready = self._epochs(self._rows[None])
+                done = self._ready.pop()
+                self._compared, self._before = done.compared, done.counts
+                self._effects, self._filled = done.effects, 0
         if len(self._compared) < _YOUNG:
             self._effects = None
+
+    def look_ahead(self, codes: NDArray[np.int16]) -> None:
+        """Compare at once what `add` will be given next, if it is these rows; nothing is taken in.
+
+        Parameters
+        ----------
+        codes
+            Rows in the order of time, shape ``(n, S)``.
+        """
+        epochs = (self._filled + len(codes)) // _EPOCH
+        if epochs > 1:
+            rows = np.concatenate([self._rows[: self._filled], codes])[: epochs * _EPOCH]
+            self._ready = self._epochs(rows.reshape(epochs, _EPOCH, -1))
+
+    def _epochs(self, rows: NDArray[np.int16]) -> list[_Epoch]:
+        """Return what epochs that follow each other bring, shape ``(n, rows, S)``, the last first.
+
+        What is seen by the last few is looked at together: as many as stay in the cache.
+        """
+        out: list[_Epoch] = []
+        compared, before = self._compared, self._before
+        at_once = max(_VALUES // max(self._z.size, 1), 1)
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            found, counts = compare_epochs(part, before, self._z, _SCALES)
+            before = counts[-1]
+            for one, of, held in zip(found, counts, part, strict=True):
+                compared = np.concatenate([compared, one[None]])[-_EPOCHS:]
+                effects = None if len(rows) == 1 else self._estimate(compared)
+                out.append(_Epoch(held, compared, of, effects))
+        return out[::-1]
 
     def effects(self) -> FloatArray:
         """Return the design effect of each source over the last rows, from 1, shape ``(S,)``.
@@ -131,6 +165,16 @@ class LiveDependence:
         held = (len(data["compared"]), *self._compared.shape[1:])
         self._compared = np.array(data["compared"], dtype=np.float64).reshape(held)
         self._effects = None
+        self._ready = []
+
+
+class _Epoch(NamedTuple):
+    """What the rows of an epoch bring: all that is compared then, their counts, the effects."""
+
+    rows: NDArray[np.int16]
+    compared: FloatArray
+    counts: FloatArray
+    effects: FloatArray | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from otel_ml.stats.products import quiet_product
 from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["chi2_ratio", "compare_blocks", "spike", "trimmed_mean_ratio"]
+__all__ = ["chi2_ratio", "compare_blocks", "compare_epochs", "spike", "trimmed_mean_ratio"]
 
 _EDGE: Final = 5.0  # Tracy-Widom standard units; 5 is passed about once in 1e6
 
@@ -167,32 +167,69 @@ def compare_blocks(
     >>> np.round(1 + compared[0, 0, 0] / compared[1, 0, 0], 2)
     array([3.5])
     """
+    compared, counts = compare_epochs(codes[None], before, scores, sizes, epoch)
+    return compared[0], counts[0]
+
+
+def compare_epochs(
+    codes: NDArray[np.int16],
+    before: FloatArray,
+    scores: FloatArray,
+    sizes: Sequence[int],
+    epoch: int | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Do what `compare_blocks` does for rows that follow each other, each with those before.
+
+    Parameters
+    ----------
+    codes
+        Shape ``(epochs, n, S)``.
+    before, scores, sizes, epoch
+        As of `compare_blocks`.
+
+    Returns
+    -------
+    compared
+        Shape ``(epochs, 2, len(sizes) + 1, 2, S)``.
+    counts
+        Shape ``(epochs, S, width)``.
+
+    Examples
+    --------
+    >>> rows = np.repeat([[0], [1], [0], [1]], 2, axis=0).astype(np.int16)
+    >>> found, _ = compare_epochs(np.stack([rows, rows]), np.zeros((1, 2)), np.zeros((1, 2)), [2])
+    >>> np.round(1 + found[:, 0, 0, 0, 0] / found[:, 1, 0, 0, 0], 2)
+    array([3.5 , 3.75])
+    """
     s, width = scores.shape
-    blocks = len(codes) // sizes[0]
-    rows = codes[: blocks * sizes[0]]
+    blocks = codes.shape[1] // sizes[0]
+    rows = codes[:, : blocks * sizes[0]]
+    shape = (len(codes), s, blocks + 1, width)
     flat = _places(s, blocks, sizes[0], width) + rows
+    flat += (np.arange(shape[0]) * s * (blocks + 1) * width)[:, None, None]
     flat = flat.ravel() if not rows.size or rows.min() >= 0 else flat[rows >= 0]
-    counts = np.bincount(flat, minlength=s * (blocks + 1) * width).reshape(s, blocks + 1, width)
-    held = counts.astype(np.float64)
-    held[:, -1] = before
+    held = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    counts = held[:, :, :-1].sum(axis=2)
+    held[0, :, -1], held[1:, :, -1] = before, counts[:-1]
     asked = np.stack([scores, np.square(scores), np.ones_like(scores)], axis=2)
-    first, second, told = np.moveaxis(held @ asked, 2, 0)  # (s, blocks + 1) each
-    products = held @ held.transpose(0, 2, 1)
-    pairs = _Pairs.of(blocks, tuple(sizes), epoch or len(codes))
-    energy = np.empty((2, s, len(pairs.rows)))
-    energy[0] = quiet_product(products.reshape(s, -1), pairs.squares)
+    first, second, told = np.moveaxis(held @ asked, 3, 0)  # (epochs, s, blocks + 1) each
+    products = held @ held.transpose(0, 1, 3, 2)
+    pairs = _Pairs.of(blocks, tuple(sizes), epoch or codes.shape[1])
+    energy = np.empty((2, *shape[:2], len(pairs.rows)))
+    squared = quiet_product(products.reshape(shape[0] * s, -1), pairs.squares)
+    energy[0] = squared.reshape(energy.shape[1:])
     np.square(first @ pairs.signs, out=energy[1])
     valid = (told @ np.abs(pairs.signs) == pairs.rows).astype(np.float64)
-    n = valid @ pairs.members  # (s, sizes + 1)
-    n_rows = np.maximum(told.sum(axis=1), 2.0)
-    mean, square = first.sum(axis=1) / n_rows, second.sum(axis=1) / n_rows
-    cells = 1 - products.sum(axis=(1, 2)) / (n_rows * n_rows)
+    n = valid @ pairs.members  # (epochs, s, sizes + 1)
+    n_rows = np.maximum(told.sum(axis=2), 2.0)
+    mean, square = first.sum(axis=2) / n_rows, second.sum(axis=2) / n_rows
+    cells = 1 - products.sum(axis=(2, 3)) / (n_rows * n_rows)
     variance = np.stack([cells, square - mean * mean]) * (n_rows / (n_rows - 1))  # of a row
     excess = (energy * valid) @ pairs.members / (np.maximum(n, 1.0) * pairs.doubled)
-    excess -= variance[:, :, None]
-    compared = np.stack([excess, np.broadcast_to(variance[:, :, None], excess.shape)])
-    compared *= n > 0
-    return np.ascontiguousarray(compared.transpose(0, 3, 1, 2)), held[:, :-1].sum(axis=1)
+    excess -= variance[..., None]
+    compared = np.stack([excess, np.broadcast_to(variance[..., None], excess.shape)])
+    compared *= n > 0  # (2, kinds, epochs, s, sizes + 1)
+    return np.ascontiguousarray(compared.transpose(2, 0, 4, 1, 3)), counts
 
 
 @lru_cache(8)
