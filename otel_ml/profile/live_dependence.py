@@ -76,7 +76,9 @@ class LiveDependence:
             start += taken
             if self._filled == _EPOCH:
                 if not self._ready or not np.array_equal(self._ready[-1].rows, self._rows):
-                    self._ready = self._epochs(self._rows[None])
+                    more = (len(codes) - start) // _EPOCH
+                    rows = np.concatenate([self._rows, codes[start : start + more * _EPOCH]])
+                    self._ready = self._epochs(rows.reshape(more + 1, _EPOCH, -1))
                 done = self._ready.pop()
                 self._compared, self._before = done.compared, done.counts
                 self._effects, self._filled = done.effects, 0
@@ -94,7 +96,8 @@ class LiveDependence:
         epochs = (self._filled + len(codes)) // _EPOCH
         if epochs > 1:
             rows = np.concatenate([self._rows[: self._filled], codes])[: epochs * _EPOCH]
-            self._ready = self._epochs(rows.reshape(epochs, _EPOCH, -1))
+            found = self._epochs(rows.reshape(epochs, _EPOCH, -1))
+            self._ready = [e._replace(effects=self._estimate(e.compared)) for e in found]
 
     def _epochs(self, rows: NDArray[np.int16]) -> list[_Epoch]:
         """Return what epochs that follow each other bring, shape ``(n, rows, S)``, the last first.
@@ -110,8 +113,7 @@ class LiveDependence:
             before = counts[-1]
             for one, of, held in zip(found, counts, part, strict=True):
                 compared = np.concatenate([compared, one[None]])[-_EPOCHS:]
-                effects = None if len(rows) == 1 else self._estimate(compared)
-                out.append(_Epoch(held, compared, of, effects))
+                out.append(_Epoch(held, compared, of, None))
         return out[::-1]
 
     def effects(self) -> FloatArray:
