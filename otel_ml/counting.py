@@ -64,7 +64,7 @@ def count_batch(
     local = state.local.rows(batch, codes)
     if columns := named_columns(*state.local.schema):
         state.incidents.followed.columns = columns
-    waiting = state.pending_rows % whole  # more than one chunk where chunks were larger before
+    waiting = state.pending.rows % whole  # more than one chunk where chunks were larger before
     chunk = (np.arange(batch.n, dtype=np.int64) + waiting) // whole
     # a clock far ahead must not date an incident
     at = float(np.max(times[times <= now + state.windows.horizon], initial=-np.inf))
@@ -81,6 +81,8 @@ def count_batch(
         more = _local_counts(local[part], group, len(counts), state.width)
         sizes = np.bincount(group, minlength=len(counts))
         ends = np.cumsum(sizes)
+        state.damping.look_ahead(chosen.codes, int(sizes.max()))
+        full = len(sizes) - bool(sizes[-1] < whole)
         for i, size in enumerate(sizes.tolist()):
             rows = slice(int(ends[i]) - size, int(ends[i]))
             state.seen(chosen.codes[rows], slot[part][rows])
@@ -90,7 +92,9 @@ def count_batch(
                 {name: column[part][rows] for name, column in extras.items()},
             )
             state.add(counts[i], moments[i], size, more[i])
+            state.pending.coming = counts[i + 1 : full], more[i + 1 : full]
             yield size, at
+        state.pending.coming = None
     state.windows.close()
 
 

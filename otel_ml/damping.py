@@ -7,7 +7,7 @@ Those of a table that was shuffled look independent, so production is looked at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +45,7 @@ class Damping:
         self._live = LiveDependence(reference.layout, law)
         self._alone = np.array(alone, dtype=bool)
         self._clients = reference.layout.index.get(CLIENTS)
+        self._held: _Shown | None = None
         self._planned = self._median(reference)
         self._shuffled = self._planned < _INDEPENDENT
 
@@ -56,6 +57,11 @@ class Damping:
         """Take rows in the order of time, shape ``(n, S)``; the latest of many tell enough."""
         self._live.add(codes[-_LATEST:])
 
+    def look_ahead(self, codes: NDArray[np.int16], together: int) -> None:
+        """Say which rows come next, shape ``(n, S)``, and how many of them at most `together`."""
+        if together <= _LATEST:
+            self._live.look_ahead(codes)
+
     def effects(self, rows: int) -> FloatArray:
         """Return the design effect of every source as the rows of late show it.
 
@@ -63,19 +69,33 @@ class Damping:
         ----------
         rows
             Rows seen before these.
-        """
-        seen = self._effects()
-        out = np.full(len(self._alone), float(np.median(seen)) if len(seen) else 1.0)
-        out[: len(seen)] = seen
-        if self._shuffled and rows < _FIRST:
-            out = np.maximum(out, _UNSEEN)
-        if self._clients is not None and out[self._clients] > DEPENDENT_CLIENTS:
-            out[self._clients] = _UNSEEN
-        return np.where(self._alone, 1.0, out)
 
-    def _effects(self) -> FloatArray:
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(sources,)``; the same array as before where nothing new has been seen.
+        """
+        shown = self._shown()
+        first = self._shuffled and rows < _FIRST
+        if shown.first != first or shown.out is None:
+            out = np.full(len(self._alone), shown.middle)
+            out[: len(shown.seen)] = shown.seen
+            if first:
+                out = np.maximum(out, _UNSEEN)
+            if self._clients is not None and out[self._clients] > DEPENDENT_CLIENTS:
+                out[self._clients] = _UNSEEN
+            shown.first, shown.out = first, np.where(self._alone, 1.0, out)
+        return shown.out
+
+    def _shown(self) -> _Shown:
+        live, held = self._live.effects(), self._held
+        if held is not None and (live is held.live or np.array_equal(live, held.live)):
+            held.live = live
+            return held
         # as in the reference: more than what is seen, for sessions longer than most
-        return 1 + _EXCESS * (self._live.effects() - 1)
+        seen = 1 + _EXCESS * (live - 1)
+        self._held = _Shown(live, seen, float(np.median(seen)) if len(seen) else 1.0)
+        return self._held
 
     def replanned(self, reference: Reference) -> Reference | None:
         """Return the reference as it counts under the dependence seen now.
@@ -86,8 +106,8 @@ class Damping:
             With larger design effects, so that its own rows count for less; None where what was
             planned for holds.
         """
-        seen = self._effects()
-        middle = float(np.median(seen)) if len(seen) else 1.0
+        shown = self._shown()
+        seen, middle = shown.seen, shown.middle
         if middle <= _MORE * self._planned:
             return None
         self._planned = middle
@@ -104,3 +124,14 @@ class Damping:
         """Take up what `to_json` wrote."""
         self._live.restore(data["live"])
         self._planned = float(data["planned"])
+
+
+@dataclass(eq=False)
+class _Shown:
+    """What follows from the dependence that production shows, until it shows another."""
+
+    live: FloatArray  # design effects, as estimated
+    seen: FloatArray  # the same, for longer sessions
+    middle: float
+    first: bool = False
+    out: FloatArray | None = None  # of every source; `first` says whether as of the first rows

@@ -201,7 +201,7 @@ class Engine:
         if self.state is not None and self.state.advance(at):
             # a clock that jumps back must not silence the monitors
             late = abs(at - self.last_evaluation) >= EVALUATION_SECONDS
-            if late or self.state.pending_rows >= self.evaluation_rows:
+            if late or self.state.pending.rows >= self.evaluation_rows:
                 self._evaluate(self.state, at, at)
         changes, self.waiting_changes = self.waiting_changes, []
         return changes
@@ -270,17 +270,18 @@ class Engine:
             self.last_evaluation = now
         for size, at in count_batch(state, batch, self.rows, now, self.evaluation_rows):
             self.rows += size
-            if state.pending_rows >= self.evaluation_rows:
+            if state.pending.rows >= self.evaluation_rows:
                 self._evaluate(state, at, now)
 
     def _evaluate(self, state: State, at: float, now: float) -> None:
         # a budget in rows is spent by rows, however often few of them are evaluated
         counts = state.next_counts(self.rows, EVALUATION_ROWS, partly=self.budget.in_rows)
         detector = state.detector
+        raw = detector.evidence()
         changes, rearm = state.incidents.step(
             Evidence(
-                shares=detector.shares(),
-                raw=detector.evidence(),
+                shares=detector.shares(raw),
+                raw=raw,
                 threshold=math.log(self.budget.evaluations),
                 counts=counts,
                 row=self.rows,

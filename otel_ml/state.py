@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from otel_ml.damping import Damping
 from otel_ml.errors import DataError
 from otel_ml.incidents import History, Incidents, Playbook, RecentRows, Surroundings
-from otel_ml.labelled import Labelled, Waiting, fill
+from otel_ml.labelled import Labelled, Waiting
 from otel_ml.local import CALL_SOURCES, Counted, Local
 from otel_ml.monitors import LABEL_MONITORS, Detector
+from otel_ml.pending import Pending
 from otel_ml.plan import sizes_of, streams_of
 from otel_ml.profile import Joined, Profile, Reference, Windows
 from otel_ml.profile.coder import Codes, encode
@@ -75,13 +76,9 @@ class State:
         self.total = Profile(layout)
         self.windows = Windows(layout)
         self.labelled = Labelled(reference, label_capacity)
-        self._pending = np.zeros((len(sizes), self.width), dtype=np.int64)
-        self._moments = np.zeros((len(sizes), 3))
-        self._label_rows = np.full(len(sizes), -1, dtype=np.int64)
-        self._slots: dict[int, int] = {}
+        self.pending = Pending(len(sizes), self.width)
         self._planned: Mapping[str, float] | None = None
         self._row = 0
-        self.pending_rows = 0
         self._watch(0)
 
     @property
@@ -111,13 +108,11 @@ class State:
     def advance(self, now: float) -> bool:
         """Count the time that has passed; tell whether anything waits for an evaluation."""
         self._count(self.local.advance(now))
-        return bool(self._pending.any())
+        return bool(self.pending)
 
     def _count(self, counted: Sequence[Counted]) -> None:
         for source, counts, sums in counted:
-            i = self.sources[source]
-            self._pending[i, : len(counts)] += counts
-            self._moments[i] += sums
+            self.pending.add(self.sources[source], counts, sums)
 
     def wait_for_labels(self, batch: Batch, codes: Codes, row: int) -> None:
         """Remember the predictions of a batch until their labels come."""
@@ -141,10 +136,7 @@ class State:
         late = not self.labelled.complete
         first, counted = self.labelled.judge(joined, self.incidents.spans())
         for source, counts in counted.items():
-            i = self.sources[source]
-            self._pending[i, : len(counts)] += counts
-            if self._label_rows[i] < 0 or first < self._label_rows[i]:
-                self._label_rows[i] = first
+            self.pending.add_labels(self.sources[source], counts, first)
         if late and self.labelled.complete:
             self._complete(self._row)
 
@@ -168,22 +160,15 @@ class State:
             Slot of the week of each row, -1 where unknown, shape ``(n,)``.
         """
         self.damping.add(codes)
-        for slot, rows in zip(*np.unique(slots, return_counts=True), strict=True):
-            if slot >= 0:
-                self._slots[int(slot)] = self._slots.get(int(slot), 0) + int(rows)
+        self.pending.add_slots(slots)
 
     def add(
         self, counts: IntArray, sums: FloatArray, rows: int, local: IntArray | None = None
     ) -> None:
         """Add the counted rows of one chunk to what the next evaluation takes."""
-        s, width = counts.shape
-        self._pending[:s, :width] += counts
-        self._moments[:s] += sums
-        if local is not None:
-            self._pending[s : s + len(local)] += local
+        self.pending.add_rows(counts, sums, rows, local)
         self.total.counts += counts
         self.total.moments += sums
-        self.pending_rows += rows
 
     def merge(self, other: Profile) -> None:
         """Add the counts of another process.
@@ -212,25 +197,19 @@ class State:
         partly
             Whether fewer are a part of one; else any number is a whole one.
         """
-        start = row - self.pending_rows
-        counts = self._pending.copy()
-        rows = np.where(self._label_rows >= 0, self._label_rows, start)
-        most = int(counts.sum(axis=1).max(initial=1))
-        known = max(sum(self._slots.values()), 1)
+        pending = self.pending
+        start, counts = row - pending.rows, pending.counts
         self._plan()
         self.detector.update(
             counts,
             start,
-            max(min(most / whole, 1.0) if partly else 1.0, self.pending_rows / whole),
-            slots={slot: n / known for slot, n in self._slots.items()},
+            pending.evaluations(whole, partly=partly),
+            slots=pending.slots(),
             design=self.damping.effects(start),
+            coming=pending.next,
         )
-        self.history.add(counts, self._moments, rows)
-        self._pending[:] = 0
-        self._moments[:] = 0
-        self._label_rows[:] = -1
-        self._slots = {}
-        self.pending_rows = 0
+        self.history.add(counts, pending.moments, pending.first_rows(start))
+        pending.clear()
         return counts
 
     def _plan(self) -> None:
@@ -264,13 +243,7 @@ class State:
             "history": self.history.to_json(),
             "total": self.total.to_json(),
             "windows": self.windows.to_json(),
-            "slots": [[k, v] for k, v in self._slots.items()],
-            "pending": {
-                "counts": self._pending.tolist(),
-                "moments": self._moments.tolist(),
-                "label_rows": self._label_rows.tolist(),
-                "rows": self.pending_rows,
-            },
+            **self.pending.to_json(),
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -291,9 +264,4 @@ class State:
         self.history.restore(data["history"])
         self.total = Profile.from_json(self.reference.layout, data["total"])
         self.windows.restore(data["windows"])
-        self._slots = {int(k): int(v) for k, v in data["slots"]}
-        pending = data["pending"]
-        fill(self._pending, pending["counts"])
-        fill(self._moments, pending["moments"])
-        fill(self._label_rows, pending["label_rows"])
-        self.pending_rows = int(pending["rows"])
+        self.pending.restore(data)

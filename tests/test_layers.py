@@ -25,8 +25,8 @@ LAYERS: Final = {
     "L1 statistics": "stats",
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",
-    "L4a engine": "budget checkpoint counting damping engine given labelled learning local plan "
-    "state waiting",
+    "L4a engine": "budget checkpoint counting damping engine given labelled learning local pending "
+    "plan state waiting",
     "L4b pipeline": "batches bell buffer feeder hosts inbox intake labelling losses notices "
     "pipeline reading references samples samples_events samples_health samples_labels snapshot "
     "stack tally thinning timebox worker",

@@ -53,7 +53,7 @@ class History:
         self.length = length
         self.sizes = tuple(sizes)
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        width = max(self.sizes, default=0)
+        self._width = width = max(self.sizes, default=0)
         column = np.arange(len(self.sizes))[:, None] * width + np.arange(width)
         # cells side by side: sources have different numbers of them
         self._columns = column[np.arange(width) < np.array(self.sizes)[:, None]]
@@ -77,8 +77,9 @@ class History:
             predictions made long before.
         """
         slot = self.taken % self.length
-        width = max(self.sizes, default=0)
-        self.counts[slot] = counts[:, :width].reshape(-1)[self._columns]
+        width = self._width
+        held = counts if counts.shape[1] == width else counts[:, :width]
+        self.counts[slot] = held.ravel().take(self._columns)
         self.moments[slot] = moments
         self.rows[slot] = rows
         self.taken += 1

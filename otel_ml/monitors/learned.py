@@ -16,11 +16,12 @@ Pollak, "Nonanticipating estimation applied to sequential analysis", 2005.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from otel_ml.monitors.delay import Bucket, Delay, Lags
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["HALF_LIVES", "Learned"]
@@ -28,10 +29,6 @@ __all__ = ["HALF_LIVES", "Learned"]
 HALF_LIVES: Final = (2.0, 10.0, 60.0)  # evaluations
 _PRIOR_ROWS: Final = 30.0  # rows' worth of belief that nothing changed
 _MOST: Final = 8.0  # a cell's ratio is held within this factor, or the ball would cost too much
-_DEPENDENT: Final = 1.5  # design effect from which the next rows may be of the same session
-_SESSIONS: Final = 12.0  # design effects after which rows are of another one, also interleaved
-_LONGEST: Final = 1000.0  # rows
-_BUCKET_ROWS: Final = 50.0  # that are let go together
 _FADE: Final = np.array([0.5 ** (1 / h) for h in HALF_LIVES])
 
 
@@ -44,6 +41,9 @@ class Learned:
         Those that have them.
     width
         Number of columns of the count matrix.
+    places
+        Row of the counts that each stream is asked of, shape ``(streams,)``; a row of its own each
+        if left out.
 
     Notes
     -----
@@ -52,16 +52,32 @@ class Learned:
     enough in the past.
     """
 
-    def __init__(self, streams: Sequence[Stream], width: int) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], width: int, places: IntArray | None = None
+    ) -> None:
+        self._shape = (len(streams), width)
+        held = np.arange(len(streams)) if places is None else places
+        used = np.zeros(self._shape, dtype=bool)
+        for i, stream in enumerate(streams):
+            used[i, : len(stream.law)] = stream.law > 0
+        # the cells of all streams side by side: sources have different numbers of them
+        self._of, cell = np.nonzero(used)
+        self._own = np.flatnonzero(used)
+        self._counted = held[self._of] * width + cell
+        self._starts = np.flatnonzero(np.diff(self._of, prepend=-1))
         self._radius = np.array([s.radius for s in streams])
-        shape = (len(streams), len(HALF_LIVES), width)
-        self.seen = np.zeros(shape)
-        self.expected = np.zeros(shape)
-        self._waiting: list[_Bucket] = []
+        self._seen = np.zeros((len(HALF_LIVES), len(cell)))
+        self._expected = np.zeros_like(self._seen)
+        self._foreseen = np.zeros((2, 0, *self._seen.shape))
+        self._delay = self._delayed = Delay()
+        self._fed: list[tuple[FloatArray, FloatArray, float, Lags]] = []
+        self._laws: FloatArray | None = None
+        self._law = self._prior = np.zeros(0)
+        self._lags: Lags | None = None
 
     def gains(
         self,
-        seen: FloatArray,
+        seen: NDArray[Any],
         rows: FloatArray,
         laws: FloatArray,
         design: FloatArray,
@@ -72,13 +88,14 @@ class Learned:
         Parameters
         ----------
         seen
-            Rows per stream and cell, shape ``(streams, width)``.
+            Rows by row of the counts and cell, shape ``(places, width)``.
         rows
-            Their sums, shape ``(streams,)``.
+            Rows that each stream asks about, shape ``(streams,)``.
         laws
-            Law of each stream now, shape ``(streams, width)``.
+            Law of each stream now, shape ``(streams, width)``. What follows from it is kept as long
+            as the same array is given.
         design
-            Design effect of each stream, shape ``(streams,)``.
+            Design effect of each stream, shape ``(streams,)``; kept likewise.
         weight
             Evaluations it stands for, where more than one are taken at once.
 
@@ -87,64 +104,98 @@ class Learned:
         numpy.ndarray
             Shape ``(streams · memories,)``.
         """
-        used = laws > 0
-        prior = _PRIOR_ROWS * laws[:, None, :]
-        ratio = (self.seen + prior) / np.where(used[:, None, :], self.expected + prior, 1.0)
-        ratio = np.where(used[:, None, :], np.clip(ratio, 1 / _MOST, _MOST), 1.0)
-        mean = np.einsum("sjc,sc->sj", ratio, laws)
-        mean += self._radius[:, None] * (ratio.max(axis=2) - ratio.min(axis=2))
-        gain = np.einsum("sjc,sc->sj", np.log(ratio), seen) - rows[:, None] * np.log(mean)
-        asked = rows > 0  # nothing counted is nothing learned
-        fade = np.where(asked[:, None], _FADE ** max(weight, 1.0), 1.0)[:, :, None]
-        worth = (1 / design)[:, None, None]
-        known, due = self._known(seen, rows[:, None] * laws, rows, design)
-        self.seen = fade * self.seen + worth * known[:, None, :]
-        self.expected = fade * self.expected + worth * due[:, None, :]
-        return np.asarray((gain / design[:, None]).reshape(-1))
+        gained = self.foresee(seen[None], rows[None], laws, design, weight)
+        self.become(0)
+        return np.asarray(gained[0])
 
-    def _known(
-        self, seen: FloatArray, expected: FloatArray, rows: FloatArray, design: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return what may be learned now: these rows where they are independent, else earlier."""
-        lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
-        late = lag > 0
-        if not late.any() and not self._waiting:
-            return seen, expected
-        passed = float(rows.max(initial=0.0))
-        if not self._waiting or self._waiting[-1].rows >= _BUCKET_ROWS:
-            self._waiting.append(_Bucket(np.zeros_like(seen), np.zeros_like(expected)))
-        self._waiting[-1].seen[late] += seen[late]
-        self._waiting[-1].expected[late] += expected[late]
-        self._waiting[-1].rows += passed
-        known, due = np.where(late[:, None], 0.0, seen), np.where(late[:, None], 0.0, expected)
-        since = 0.0  # rows that came after a bucket was full
-        for bucket in reversed(self._waiting):
-            ripe = since >= lag
-            known[ripe] += bucket.seen[ripe]
-            due[ripe] += bucket.expected[ripe]
-            bucket.seen[ripe] = bucket.expected[ripe] = 0.0
-            since += bucket.rows
-        while self._waiting and not self._waiting[0].expected.any():
-            del self._waiting[0]
-        return known, due
+    def foresee(
+        self,
+        seen: NDArray[Any],
+        rows: FloatArray,
+        laws: FloatArray,
+        design: FloatArray,
+        weight: float,
+    ) -> FloatArray:
+        """Return what `gains` would for evaluations one after the other, learning nothing yet.
+
+        Parameters
+        ----------
+        seen, rows
+            As of `gains`, with the evaluations in front.
+        laws, design, weight
+            As of `gains`, the same for all.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(evaluations, streams · memories)``.
+        """
+        if laws is not self._laws:
+            self._laws, self._law = laws, laws.ravel().take(self._own)
+            self._prior = _PRIOR_ROWS * self._law
+        if self._lags is None or design is not self._lags.design:
+            self._lags = Lags.of(design, self._of)
+        held = seen.reshape(len(seen), -1).take(self._counted, axis=1).astype(np.float64)
+        due = rows.take(self._of, axis=1) * self._law
+        past = self._pasts(held, due, rows, self._lags, _FADE ** max(weight, 1.0))
+        ratio = (past[0, :-1] + self._prior) / (past[1, :-1] + self._prior)
+        np.maximum(ratio, 1 / _MOST, out=ratio)
+        np.minimum(ratio, _MOST, out=ratio)
+        spread = np.maximum.reduceat(ratio, self._starts, axis=2)
+        spread -= np.minimum.reduceat(ratio, self._starts, axis=2)
+        mean = np.add.reduceat(ratio * self._law, self._starts, axis=2)
+        mean += self._radius * spread
+        np.log(ratio, out=ratio)
+        ratio *= held[:, None]
+        gain = np.add.reduceat(ratio, self._starts, axis=2)
+        gain -= rows[:, None] * np.log(mean)
+        gain /= design
+        return gain.transpose(0, 2, 1).reshape(len(seen), -1)
+
+    def become(self, step: int) -> None:
+        """Learn from the next of the evaluations foreseen, the one at `step`."""
+        self._seen, self._expected = self._foreseen[:, step + 1]
+        if step + 2 == self._foreseen.shape[1]:
+            self._delay = self._delayed
+        else:
+            self._delay.ripe(*self._fed[step])
+
+    def _pasts(
+        self, held: FloatArray, due: FloatArray, rows: FloatArray, lags: Lags, fade: FloatArray
+    ) -> FloatArray:
+        """Return what is learned by each evaluation, ``(2, evaluations + 1, memories, cells)``."""
+        pasts = np.empty((2, len(held) + 1, *self._seen.shape))
+        pasts[:, 0] = self._seen, self._expected
+        self._delayed = self._delay.copy()
+        passed = rows.max(axis=1, initial=0.0).tolist()
+        self._fed = [(*fed, lags) for fed in zip(held, due, passed, strict=True)]
+        if len(lags.steps) or self._delay.waiting:
+            known = [self._delayed.ripe(*fed) for fed in self._fed]
+            held, due = (np.stack(part) for part in zip(*known, strict=True))
+        for part, news in zip(pasts, (lags.worth * held, lags.worth * due), strict=True):
+            for j, new in enumerate(news):
+                by = fade[:, None]
+                if not rows[j].all():  # nothing counted is nothing learned
+                    by = np.where((rows[j] > 0).take(self._of), by, 1.0)
+                np.multiply(part[j], by, out=part[j + 1])
+                part[j + 1] += new
+        self._foreseen = pasts
+        return pasts
 
     def reset(self, which: IntArray) -> None:
         """Forget what some streams have learned."""
-        for part in (self.seen, self.expected):
-            part[which] = 0.0
-        for bucket in self._waiting:
-            bucket.seen[which] = bucket.expected[which] = 0.0
+        if not len(which):
+            return
+        gone = np.isin(self._of, which)
+        for part in (self._seen, self._expected):
+            part[:, gone] = 0.0
+        self._delay.forget(gone)
 
     def take(self, other: Learned) -> None:
         """Take over what the first streams have learned elsewhere."""
-        self.seen[: len(other.seen)] = other.seen
-        self.expected[: len(other.expected)] = other.expected
-        shape = (len(self.seen), self.seen.shape[2])
-        for bucket in other._waiting:
-            mine = _Bucket(np.zeros(shape), np.zeros(shape), bucket.rows)
-            mine.seen[: len(bucket.seen)] = bucket.seen
-            mine.expected[: len(bucket.expected)] = bucket.expected
-            self._waiting.append(mine)
+        n = len(other._of)
+        self._seen[:, :n], self._expected[:, :n] = other._seen, other._expected
+        self._delay.take(other._delay, len(self._of))
 
     def to_json(self) -> dict[str, Any]:
         """Return what is learned as plain JSON values."""
@@ -152,30 +203,47 @@ class Learned:
             "seen": self.seen.tolist(),
             "expected": self.expected.tolist(),
             "waiting": [
-                {"rows": b.rows, "seen": b.seen.tolist(), "expected": b.expected.tolist()}
-                for b in self._waiting
+                {
+                    "rows": b.rows,
+                    "seen": self._wide(b.seen[None])[:, 0].tolist(),
+                    "expected": self._wide(b.expected[None])[:, 0].tolist(),
+                }
+                for b in self._delay.waiting
             ],
         }
 
     def restore(self, data: dict[str, Any]) -> None:
         """Take up what `to_json` wrote."""
-        for part, name in ((self.seen, "seen"), (self.expected, "expected")):
-            part[:] = np.array(data[name]).reshape(part.shape)
-        shape = (len(self.seen), self.seen.shape[2])
-        self._waiting = [
-            _Bucket(
-                np.array(item["seen"], dtype=np.float64).reshape(shape),
-                np.array(item["expected"], dtype=np.float64).reshape(shape),
+        for part, name in ((self._seen, "seen"), (self._expected, "expected")):
+            part[:] = self._narrow(data[name], len(HALF_LIVES))
+        self._delay.waiting = [
+            Bucket(
+                self._narrow(item["seen"], 1)[0],
+                self._narrow(item["expected"], 1)[0],
                 float(item["rows"]),
             )
             for item in data["waiting"]
         ]
 
+    @property
+    def seen(self) -> FloatArray:
+        """Fading counts, shape ``(streams, memories, width)``."""
+        return self._wide(self._seen)
 
-@dataclass
-class _Bucket:
-    """Counts that are not learned from yet, shape ``(streams, width)``, and their rows."""
+    @property
+    def expected(self) -> FloatArray:
+        """What was to be expected of as many rows, of the same shape."""
+        return self._wide(self._expected)
 
-    seen: FloatArray
-    expected: FloatArray
-    rows: float = 0.0
+    def _wide(self, part: FloatArray) -> FloatArray:
+        """Return values by cell, shape ``(n, cells)``, as ``(streams, n, width)``."""
+        streams, width = self._shape
+        out = np.zeros((len(part), streams * width))
+        out[:, self._own] = part
+        return out.reshape(len(part), streams, width).transpose(1, 0, 2)
+
+    def _narrow(self, values: Any, n: int) -> FloatArray:
+        """Return what `_wide` made, shape ``(n, cells)``."""
+        streams, width = self._shape
+        wide = np.array(values, dtype=np.float64).reshape(streams, n, width)
+        return wide.transpose(1, 0, 2).reshape(n, -1)[:, self._own]

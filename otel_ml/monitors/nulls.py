@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from otel_ml.monitors.multiples import Multiples
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Nulls", "Seasonal", "no_season"]
@@ -32,9 +34,18 @@ class Nulls:
         Number of columns of the count matrix.
     season
         Log effect of a time slot on the law of a source, None where there is none.
+    places
+        Row of the counts that each stream is asked of, shape ``(streams,)``; a row of its own each
+        if left out.
     """
 
-    def __init__(self, streams: Sequence[Stream], width: int, season: Seasonal) -> None:
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        width: int,
+        season: Seasonal,
+        places: IntArray | None = None,
+    ) -> None:
         self.season = season
         self.streams = tuple(streams)
         k = [len(s.scores) for s in self.streams]
@@ -51,33 +62,49 @@ class Nulls:
             self._scores[span, : len(s.law)] = s.scores
             self._ends[span, : len(s.law)] = np.where(used, s.ends, -np.inf)
             at += k[i]
+        held = np.arange(len(self.streams)) if places is None else places
+        self._multiples = Multiples(self._scores, held[self._of])
         self._base = self._norms(self._law, np.arange(len(self.streams)))
         self._slots: dict[int, tuple[FloatArray, FloatArray]] = {}
 
-    def gains(self, seen: FloatArray, rows: FloatArray, slots: Mapping[int, float]) -> FloatArray:
+    def gains(self, seen: NDArray[Any], rows: FloatArray, slots: Mapping[int, float]) -> FloatArray:
         """Return the log e-value of an evaluation by alternative.
 
         Parameters
         ----------
         seen
-            Rows per stream and cell it asks about, shape ``(streams, width)``.
+            Rows by row of the counts and cell, shape ``(…, places, width)``; cells that a stream
+            does not ask about have no score.
         rows
-            Their sums, shape ``(streams,)``.
+            Rows that each stream asks about, shape ``(…, streams)``.
         slots
             Share of the rows by time slot; empty: the law of all times.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(…, alternatives)``.
         """
-        norms = self._base
-        if slots:
-            norms = sum((w * self._at(slot)[0] for slot, w in slots.items()), np.zeros(len(norms)))
-        score = np.einsum("kc,kc->k", self._scores, seen[self._of])
-        return np.asarray(score - rows[self._of] * norms)
+        gain = self._multiples.products(seen)
+        gain -= rows.take(self._of, axis=-1) * self._over(slots, 0)
+        return gain
 
     def laws(self, slots: Mapping[int, float]) -> FloatArray:
-        """Return the law of each stream over the slots, shape ``(streams, width)``."""
-        if not slots:
-            return self._law
-        zero = np.zeros_like(self._law)
-        return np.asarray(sum((w * self._at(slot)[1] for slot, w in slots.items()), zero))
+        """Return the law of each stream over the slots, shape ``(streams, width)``.
+
+        It is the same array as before where nothing depends on the time.
+        """
+        return self._over(slots, 1)
+
+    def _over(self, slots: Mapping[int, float], part: Literal[0, 1]) -> FloatArray:
+        """Return norms, or laws, over the slots."""
+        held = [(self._at(slot)[part], weight) for slot, weight in slots.items()]
+        if not held:
+            return self._law if part else self._base
+        first = held[0][0]
+        if all(each is first for each, _ in held):
+            return first
+        return np.asarray(sum((weight * each for each, weight in held), np.zeros_like(first)))
 
     def _at(self, slot: int) -> tuple[FloatArray, FloatArray]:
         held = self._slots.get(slot)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from otel_ml.profile.cells import CategoryCells, Cells, NumericCells
-from otel_ml.profile.dependence import LiveDependence
 from otel_ml.profile.derived import CLIENTS, SCORE_OF, is_derived
 from otel_ml.profile.joint import DISTANCE, RESIDUAL
 from otel_ml.profile.labels import Joined, LabelJoin
+from otel_ml.profile.live_dependence import LiveDependence
 from otel_ml.profile.outcomes import OVERALL, GroupLayout, Groups
 from otel_ml.profile.profile import Layout, Profile
 from otel_ml.profile.reference import PREDICTION, SCORE, Reference

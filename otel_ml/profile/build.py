@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.profile.cells import Cells, NumericCells, moments
+from otel_ml.profile.dependence import design_effects
 from otel_ml.profile.derived import RESERVED, derive, derived_cells
-from otel_ml.profile.design import design_effects
 from otel_ml.profile.features import (
     SCORE_BINS,
     check_columns,

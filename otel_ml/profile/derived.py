@@ -130,13 +130,12 @@ def derive(
         found = judge(codes[:, :first], values[:, :first])
         # a batch without any feature says nothing about how they belong together
         inputs = [i for i in range(first) if layout.sources[i].name not in (SCORE, PREDICTION)]
-        told = (codes[:, inputs] >= 0).any(axis=1)
-        for name, column in zip(joint.names, found.T, strict=True):
-            j = index[name]
-            cells, kept = layout.sources[j].codes(column)
-            codes[:, j] = np.where(told, cells.astype(np.int16), -1)
-            if kept is not None:
-                values[:, j] = np.where(told, kept, np.nan)
+        told = (codes.T[inputs] >= 0).any(axis=0)
+        layout.bounds.fill(dict(zip(joint.names, found.T, strict=True)), codes.T, values.T)
+        if not told.all():
+            places = np.ix_(~told, np.array([index[name] for name in joint.names]))
+            codes[places] = -1
+            values[places] = np.nan
     if groups is not None and SCORE in index:
         score = index[SCORE]
         for group in groups.groups:

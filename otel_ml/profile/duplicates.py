@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -188,17 +188,13 @@ def _words(column: NDArray[Any]) -> NDArray[np.uint64]:
     """Return 64 bits per value, equal where the values count as equal."""
     if column.dtype.kind in "mM":
         return _float_words(numeric_values(column)[0])
-    known: dict[object, int] = {}
-    out = np.empty(len(column), dtype=np.uint64)
-    for i, item in enumerate(column.tolist()):
-        if item.__class__ not in _PLAIN:  # may be unhashable, or compare in ways of its own
-            out[i] = _word(item)
-            continue
-        word = known.get(item)
-        if word is None:
-            word = known[item] = _word(item)
-        out[i] = word
-    return out
+    items = column.tolist()
+    plain = [item for item in items if type(item) in _PLAIN]
+    known = {item: _word(item) for item in set(plain)}
+    words: Iterable[int] = map(known.__getitem__, items)
+    if len(plain) < len(items):  # others may be unhashable, or compare in ways of their own
+        words = (known[i] if type(i) in _PLAIN else _word(i) for i in items)
+    return np.fromiter(words, np.uint64, len(items))
 
 
 def _large(column: NDArray[Any]) -> bool:

@@ -84,8 +84,11 @@ class Windows:
         if not future.all():
             self.watermark = max(self.watermark, float(times[~future].max()))
         self.late += int(late.sum())
-        windows, position = np.unique(numbers, return_inverse=True)
-        position = np.where(late, -1, position.reshape(-1))
+        if len(numbers) and numbers.min() == numbers.max():  # as most often
+            windows, position = numbers[:1], np.where(late, -1, 0)
+        else:
+            windows, inverse = np.unique(numbers, return_inverse=True)
+            position = np.where(late, -1, inverse.reshape(-1))
         # of the windows this batch closes by itself only the latest would be kept
         gone = max(int((windows < self._oldest_open()).sum()) - self.keep, 0)
         return np.where(position < gone, -1, position - gone), windows[gone:]

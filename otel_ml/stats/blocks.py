@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otel_ml.types import FloatArray
+from otel_ml.stats.products import quiet_product
+from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["chi2_ratio", "compare_blocks", "spike", "trimmed_mean_ratio"]
+__all__ = ["chi2_ratio", "compare_blocks", "compare_epochs", "spike", "trimmed_mean_ratio"]
 
 _EDGE: Final = 5.0  # Tracy-Widom standard units; 5 is passed about once in 1e6
 
@@ -164,48 +167,118 @@ def compare_blocks(
     >>> np.round(1 + compared[0, 0, 0] / compared[1, 0, 0], 2)
     array([3.5])
     """
+    compared, counts = compare_epochs(codes[None], before, scores, sizes, epoch)
+    return compared[0], counts[0]
+
+
+def compare_epochs(
+    codes: NDArray[np.int16],
+    before: FloatArray,
+    scores: FloatArray,
+    sizes: Sequence[int],
+    epoch: int | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Do what `compare_blocks` does for rows that follow each other, each with those before.
+
+    Parameters
+    ----------
+    codes
+        Shape ``(epochs, n, S)``.
+    before, scores, sizes, epoch
+        As of `compare_blocks`.
+
+    Returns
+    -------
+    compared
+        Shape ``(epochs, 2, len(sizes) + 1, 2, S)``.
+    counts
+        Shape ``(epochs, S, width)``.
+
+    Examples
+    --------
+    >>> rows = np.repeat([[0], [1], [0], [1]], 2, axis=0).astype(np.int16)
+    >>> found, _ = compare_epochs(np.stack([rows, rows]), np.zeros((1, 2)), np.zeros((1, 2)), [2])
+    >>> np.round(1 + found[:, 0, 0, 0, 0] / found[:, 1, 0, 0, 0], 2)
+    array([3.5 , 3.75])
+    """
     s, width = scores.shape
-    base = sizes[0]
-    blocks = len(codes) // base
-    rows = codes[: blocks * base]
-    place = np.repeat(np.arange(blocks) * s, base)[:, None] + np.arange(s)
-    flat = place * width + rows
-    whole = bool((rows >= 0).all())
-    flat = flat.ravel() if whole else flat[rows >= 0]
-    counts = np.bincount(flat, minlength=blocks * s * width).reshape(blocks, s, width)
-    counts = counts.astype(np.float64)
-    total = counts.sum(axis=0)
-    variance = _row_variance(total + before, scores)
-    compared = np.zeros((2, len(sizes) + 1, 2, s))
-    for j, size in enumerate((*sizes, epoch or len(codes))):
-        if j == len(sizes):
-            counts = np.stack([before, total])
-        elif j:
-            counts = counts[0 : len(counts) // 2 * 2 : 2] + counts[1::2][: len(counts) // 2]
-        if len(counts) < 2:
-            continue
-        steps = counts[1:] - counts[:-1]
-        energy = np.stack(
-            [
-                np.einsum("bsk,bsk->bs", steps, steps),
-                np.square(np.einsum("bsk,sk->bs", steps, scores)),
-            ]
-        )
-        full = counts.sum(axis=2) == size
-        valid = full[1:] & full[:-1]
-        n = np.maximum(valid.sum(axis=0), 1)
-        mean = np.where(valid, energy, 0.0).sum(axis=1) / n
-        seen = valid.any(axis=0)
-        compared[0, j] = np.where(seen, mean / (2 * size) - variance, 0.0)
-        compared[1, j] = np.where(seen, variance, 0.0)
-    return compared, total
+    blocks = codes.shape[1] // sizes[0]
+    rows = codes[:, : blocks * sizes[0]]
+    shape = (len(codes), s, blocks + 1, width)
+    flat = _places(s, blocks, sizes[0], width) + rows
+    flat += (np.arange(shape[0]) * s * (blocks + 1) * width)[:, None, None]
+    flat = flat.ravel() if not rows.size or rows.min() >= 0 else flat[rows >= 0]
+    held = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    counts = held[:, :, :-1].sum(axis=2)
+    held[0, :, -1], held[1:, :, -1] = before, counts[:-1]
+    asked = np.stack([scores, np.square(scores), np.ones_like(scores)], axis=2)
+    first, second, told = np.moveaxis(held @ asked, 3, 0)  # (epochs, s, blocks + 1) each
+    products = held @ held.transpose(0, 1, 3, 2)
+    pairs = _Pairs.of(blocks, tuple(sizes), epoch or codes.shape[1])
+    energy = np.empty((2, *shape[:2], len(pairs.rows)))
+    squared = quiet_product(products.reshape(shape[0] * s, -1), pairs.squares)
+    energy[0] = squared.reshape(energy.shape[1:])
+    np.square(first @ pairs.signs, out=energy[1])
+    valid = (told @ np.abs(pairs.signs) == pairs.rows).astype(np.float64)
+    n = valid @ pairs.members  # (epochs, s, sizes + 1)
+    n_rows = np.maximum(told.sum(axis=2), 2.0)
+    mean, square = first.sum(axis=2) / n_rows, second.sum(axis=2) / n_rows
+    cells = 1 - products.sum(axis=(2, 3)) / (n_rows * n_rows)
+    variance = np.stack([cells, square - mean * mean]) * (n_rows / (n_rows - 1))  # of a row
+    excess = (energy * valid) @ pairs.members / (np.maximum(n, 1.0) * pairs.doubled)
+    excess -= variance[..., None]
+    compared = np.stack([excess, np.broadcast_to(variance[..., None], excess.shape)])
+    compared *= n > 0  # (2, kinds, epochs, s, sizes + 1)
+    return np.ascontiguousarray(compared.transpose(2, 0, 4, 1, 3)), counts
 
 
-def _row_variance(counts: FloatArray, scores: FloatArray) -> FloatArray:
-    """Variance of a row's cell and of its score, shape ``(2, S)``."""
-    n = np.maximum(counts.sum(axis=1), 2.0)
-    law = counts / n[:, None]
-    mean = np.einsum("sk,sk->s", law, scores)
-    square = np.einsum("sk,sk,sk->s", law, scores, scores)
-    cells = 1 - np.einsum("sk,sk->s", law, law)
-    return np.asarray(np.stack([cells, square - mean * mean]) * (n / (n - 1)))
+@lru_cache(8)
+def _places(s: int, blocks: int, base: int, width: int) -> IntArray:
+    """Return the first cell of each row's block in counts by source and block, and one more."""
+    of = np.repeat(np.arange(blocks, dtype=np.int64), base)[:, None]
+    return np.asarray((np.arange(s) * (blocks + 1) + of) * width)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Neighbours of all sizes, of the blocks and what was before them.
+
+    Parameters
+    ----------
+    signs
+        By pair, 1 for the blocks of one side and -1 for those of the other, shape
+        ``(blocks + 1, pairs)``.
+    squares
+        Their products, shape ``((blocks + 1)², pairs)``.
+    members
+        To which size a pair belongs, shape ``(pairs, sizes + 1)``.
+    rows
+        Rows of both sides, shape ``(pairs,)``.
+    doubled
+        The same by size, shape ``(sizes + 1,)``.
+    """
+
+    signs: FloatArray
+    squares: FloatArray
+    members: FloatArray
+    rows: FloatArray
+    doubled: FloatArray
+
+    @classmethod
+    @lru_cache(8)
+    def of(cls, blocks: int, sizes: tuple[int, ...], epoch: int) -> _Pairs:
+        signs, of = [], []
+        for j, size in enumerate(sizes):
+            k = size // sizes[0]
+            for start in range(0, blocks // k - 1):
+                pair = np.zeros(blocks + 1)
+                pair[start * k : (start + 1) * k], pair[(start + 1) * k : (start + 2) * k] = -1, 1
+                signs.append(pair)
+                of.append(j)
+        signs.append(np.append(np.ones(blocks), -1.0))
+        of.append(len(sizes))
+        by_pair = np.array(signs)
+        squares = (by_pair[:, :, None] * by_pair[:, None, :]).reshape(len(of), -1)
+        doubled = 2.0 * np.array([*sizes, epoch])
+        members = np.eye(len(doubled))[of]
+        return cls(by_pair.T.copy(), squares.T.copy(), members, doubled[of], doubled)

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import CategoryCells, NumericCells
-from otel_ml.profile.dependence import LiveDependence
-from otel_ml.profile.design import design_effects
+from otel_ml.profile.dependence import design_effects
+from otel_ml.profile.live_dependence import LiveDependence
 from otel_ml.profile.profile import Layout
 from otel_ml.profile.season import Season, slots
 from otel_ml.types import FloatArray
@@ -278,6 +278,20 @@ def test_live_state_does_not_depend_on_the_batches_and_survives_json() -> None:
     assert one.to_json() == other.to_json()
     assert one.effects().tolist() == other.effects().tolist()
     assert len(json.dumps(one.to_json())) < 20 * 64_000
+
+
+def test_live_looking_ahead_changes_nothing() -> None:
+    codes = _codes(_sessions(np.random.default_rng(1), 3_000, 20, 0.8))
+    codes[500:545, 3] = -1
+    one, other = _live(_LAYOUT), _live(_LAYOUT)
+    for start in range(0, 3_000, 50):
+        if start % 600 == 0:
+            coming = codes[start : start + 600]
+            other.look_ahead(coming if start != 1200 else coming[::-1])  # else it comes otherwise
+        one.add(codes[start : start + 50])
+        other.add(codes[start : start + 50])
+        np.testing.assert_array_equal(other.effects(), one.effects())
+        assert other.to_json() == one.to_json()
 
 
 def test_live_before_any_rows_says_one() -> None:

@@ -50,6 +50,7 @@ def test_statistics_import_numpy_and_nothing_else() -> None:
                     "__future__",
                     "collections",
                     "dataclasses",
+                    "functools",
                     "math",
                     "numpy",
                     "otel_ml",

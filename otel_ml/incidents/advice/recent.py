@@ -75,7 +75,10 @@ class RecentRows:
         kept = slice(max(len(rows) - self.capacity, 0), None)
         rows, codes = rows[kept], codes[kept]
         n = len(rows)
-        at = (self._taken + np.arange(n)) % self.capacity
+        start = self._taken % self.capacity
+        at: slice | IntArray = slice(start, start + n)
+        if start + n > self.capacity:
+            at = (start + np.arange(n)) % self.capacity
         self._rows[at] = rows
         self._codes[at] = codes
         for name in extras or {}:
