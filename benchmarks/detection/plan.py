@@ -107,7 +107,7 @@ def _nulls(quick: bool) -> Iterator[Task]:
 
 
 def _factorial(quick: bool) -> Iterator[Task]:
-    for i in range(11 if quick else 44):
+    for i in range(11 if quick else 88):
         width = _WIDTHS[(i + i // 4) % 4]
         batch = _BATCHES[(2 * i + i // 5) % 5]
         rows = {0: 50_000, 90: 40_000, 290: 20_000, 990: 10_000}[width]
