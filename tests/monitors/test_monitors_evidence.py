@@ -87,7 +87,7 @@ def test_no_law_between_the_reference_and_the_end_gains_on_average(
 @given(_counts, st.sampled_from([0.0, 0.02, 0.1]))
 def test_under_its_own_alternative_a_bet_grows(counts: IntArray, floor: float) -> None:
     p, bets = _all(counts, floor)
-    assert all(g > 0 for g in _growth(p, bets))
+    assert all(g > -_EXACT for g in _growth(p, bets))  # a bet on next to nothing rounds to nought
 
 
 def test_of_many_cells_and_few_rows_no_bet_is_on_the_wrong_side_of_the_law() -> None:
