@@ -22,6 +22,8 @@ _RATES: Final = (0.01, 0.03, 0.1, 0.4)
 # how often each is what broke; shares of the family's budget, not thresholds
 _SHARES: Final = {"missing": 1.0, "unseen": 1.0, "out_of_range": 0.5, "not_a_number": 0.5}
 _RARE_DEFECT: Final = 0.25
+_RARE: Final = 0.05  # share of the rows up to which a defect comes in clusters
+_CLUSTER: Final = 1.5, 8.0  # a session that repeats a rare value does so more often than the mean
 _NUMERIC: Final = {
     "missing": ("missing",),
     "out_of_range": ("below_range", "above_range"),
@@ -59,7 +61,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
                 where = [0, cells.valid - 1]
             events = int(counts[where].sum())
             yes = np.isin(np.arange(cells.size), where)
-            design = reference.design(name)
+            design = _design(reference.design(name), events / rows)
             law = smoothed(counts, design)
             expected = events / design
             if defect == "unseen" and isinstance(cells, CategoryCells):
@@ -85,3 +87,15 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
                 design=design,
                 share=_SHARES.get(defect, _RARE_DEFECT),
             )
+
+
+def _design(effect: float, rate: float) -> float:
+    """Return how many rows count as one where a value at this rate is repeated within a session.
+
+    The design effect is a mean over all sessions. Nearly none of them holds a rare value, and the
+    one that does repeats it as often as it is long.
+    """
+    if rate > _RARE:
+        return effect
+    factor, most = _CLUSTER
+    return effect + factor * min(effect - 1, most)

@@ -55,11 +55,13 @@ def tail_designs(
     Returns
     -------
     numpy.ndarray
-        Shape ``(S,)``, at least the design effect, and that in nearly all cases where the variance
-        of blocks tells all about dependence: the worst of *m* stretches, divided by it, exceeds
+        Shape ``(S,)``, at least the design effect. More where a stretch of the reference needs more
+        than what most sources have: what all of them share are sessions, many and alike, and those
+        the design effect describes. Of independent rows the worst of *m* stretches exceeds
         ``log m + 2`` with a probability of about ``exp(-2)``, and by little.
     """
     out = designs.copy()
+    shared = float(np.median(designs)) if len(designs) else 1.0
     slot = None if times is None else slots(times)
     for i, cells in enumerate(layout.sources):
         told = codes[:, i] >= 0
@@ -73,8 +75,8 @@ def tail_designs(
             laws = season.laws(cells.name, law), np.maximum(slot[told], 0)
         worst, looks = _worst(cells, column, counts, laws)
         needed = worst / (np.log(max(looks, 2)) + _CHANCE)
-        if needed > designs[i]:
-            out[i] = _SAFETY * needed
+        if needed > shared:
+            out[i] = max(out[i], _SAFETY * needed)
     return out
 
 
