@@ -168,7 +168,9 @@ class Request:
     span: Span | None = None
     started: bool = False
     closed: bool = False
+    annotated: int = 0  # changes that the span tells of
     _passed: Told | None = None
+    _latest: tuple[int, Told] | None = None  # what was told last, and of how many changes
 
     def __init__(
         self,
@@ -192,20 +194,16 @@ class Request:
         """How many calls there were; one that was merged into another is none."""
         return len(self.entries) + (0 if self._passed is None else self._passed.calls)
 
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the predictions so far, `NAMED` at most."""
-        return self._told().ids
-
-    @property
-    def models(self) -> list[object]:
-        """Models that predicted so far, the latest few."""
-        return self._told().models
-
-    @property
-    def rows(self) -> int | None:
-        """Rows predicted so far, None where that cannot be told."""
-        return self._told().rows
+    def told(self) -> Told:
+        """Return what can be told of all calls so far: those passed on, and those held."""
+        changes = self.changes  # before the calls are looked at: other threads may add some
+        if self._latest is not None and self._latest[0] == changes:
+            return self._latest[1]
+        told = Told() if self._passed is None else self._passed.copy()
+        for frame in tuple(self.entries):
+            told.add(frame)
+        self._latest = (changes, told)
+        return told
 
     def earlier(self, model: object, method: str, features: object) -> Frame | None:
         """Return the latest call of this model on this very input that lacks this method."""
@@ -241,13 +239,6 @@ class Request:
             submit(frame)
         elif entries:
             self._release(0)
-
-    def _told(self) -> Told:
-        """Return what can be told of all calls: those passed on, and those held."""
-        told = Told() if self._passed is None else self._passed.copy()
-        for frame in tuple(self.entries):
-            told.add(frame)
-        return told
 
     def _release(self, keep: int) -> None:
         # Other threads of the request may do the same: `pop` gives each entry to one of them.
