@@ -12,10 +12,8 @@ from time import perf_counter_ns
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.context import _RUNTIME_CONTEXT, Context, get_current
-from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
-
 from otel_ml.capture._call import Switch, finish, is_quiet, named, note, unserved
+from otel_ml.capture._context import context_reader
 from otel_ml.capture._scope import QUIET, SCOPE, Request
 from otel_ml.frame import DURATION, METHOD
 from otel_ml.snapshot import by_value
@@ -45,7 +43,7 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
     watched
         A plain function: bound methods and models pickle as before.
     """
-    enter, current_context = SCOPE.set, _reader()
+    enter, current_context = SCOPE.set, context_reader()
 
     @wraps(function)
     def watched(self: Any, features: Any = _NONE_GIVEN, /, *args: Any, **kwargs: Any) -> Any:
@@ -93,14 +91,6 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
         return result
 
     return _marked(watched)
-
-
-def _reader() -> Callable[[], Context]:
-    """Return the shortest way to OpenTelemetry's current context."""
-    get_current()  # which chooses the runtime's kind of context when it is first asked
-    if type(_RUNTIME_CONTEXT) is ContextVarsRuntimeContext:
-        return _RUNTIME_CONTEXT._current_context.get
-    return get_current
 
 
 def quieten(function: Method, switch: Switch) -> Method:

@@ -7,7 +7,6 @@ Nothing here emits a prediction: the model library does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -109,7 +108,8 @@ def serving(call: App) -> App:
         finally:
             SCOPE.set(outer)
             scope.pop(_MARK, None)
-            _close(request)
+            annotate(request)
+            request.close()
 
     return served
 
@@ -120,16 +120,16 @@ def spotting(call: App) -> App:
     @wraps(call)
     async def spotted(self: Any, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = scope.get(_MARK)
-        if type(request) is Request and request.span is None:
-            with suppress(Exception):
-                request.span = current_server_span()
+        if type(request) is not Request:
+            await call(self, scope, receive, send)
+            return
+        if request.span is None:
+            _spot(request)
         try:
             await call(self, scope, receive, send)
         except BaseException:
             # The span may end before the response to an error starts, which is further out.
-            if type(request) is Request:
-                with suppress(Exception):
-                    annotate(request)
+            annotate(request)
             raise
 
     return spotted
@@ -161,15 +161,18 @@ def _open(scope: ASGIScope, kind: str) -> Request | None:
         return None
 
 
-def _close(request: Request) -> None:
-    with suppress(Exception):
-        annotate(request)
-    request.close()
+def _spot(request: Request) -> None:
+    """Have the request know its span, if there is one by now. Never raises."""
+    try:
+        request.span = current_server_span()
+    except Exception:
+        return  # of a span of somebody's own: it is not annotated
 
 
 def _answering(request: Request, send: Send) -> Send:
     """Wrap `send`: ids go on the response when it starts, attributes on the span before it ends."""
-    async def answer(message: Message) -> None:
+
+    def answer(message: Message) -> Awaitable[None]:
         try:
             starts = message["type"] == "http.response.start"
             if starts or not message.get("more_body", False):
@@ -179,7 +182,7 @@ def _answering(request: Request, send: Send) -> Send:
                 message = _with_ids(message, request)
         except Exception:
             lost()
-        await send(message)
+        return send(message)
 
     return answer
 
