@@ -19,7 +19,16 @@ from otel_ml.snapshot import COPY_BYTES, by_value, rows
 
 __all__ = ["Switch", "finish", "is_quiet", "named", "note", "unserved"]
 
+
+class _Alone(dict[str, tuple[str, ...]]):
+    """A tuple for each method, made once."""
+
+    def __missing__(self, method: str) -> tuple[str, ...]:
+        return self.setdefault(method, (method,))
+
+
 _ENRICHING = frozenset({"predict_proba", "decision_function"})
+_alone = _Alone()
 _name_of = type.__dict__["__name__"].__get__  # runs no code of a metaclass
 
 
@@ -166,7 +175,11 @@ def _merged(frame: Frame, request: Request) -> bool:
 
 def _merge(earlier: Frame, method: str, output: object, inner: dict[str, object] | None) -> None:
     """Add the output of another method called on the same input."""
-    more: More = earlier[MORE] or More()
+    more: More | None = earlier[MORE]
+    if more is None and inner is None:
+        earlier[MORE] = More(None, {method: output}, _alone[method])
+        return
+    more = more or More()
     # A new record, because the worker may already be reading the old one.
     outputs = {**(more.outputs or {}), **(inner or {}), method: output}
     earlier[MORE] = More(more.error, outputs, (*more.methods, method))

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from opentelemetry.trace.propagation import _SPAN_KEY
+
 from otel_ml.capture._told import LOOKED_BACK, Told
-from otel_ml.frame import METHOD, MODEL, MORE, SOURCE, Frame
+from otel_ml.frame import CONTEXT, METHOD, MODEL, MORE, REQUEST, SOURCE, Frame
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -209,7 +211,8 @@ class Request:
         """Return the latest call of this model on this very input that lacks this method."""
         if features is None:
             return None
-        for entry in reversed(self.entries[-LOOKED_BACK:]):
+        entries = self.entries
+        for entry in reversed(entries if len(entries) <= LOOKED_BACK else entries[-LOOKED_BACK:]):
             if entry[SOURCE] is features and entry[MODEL] is model and entry[METHOD] != method:
                 more = entry[MORE]
                 if more is None or (more.error is None and method not in more.methods):
@@ -235,10 +238,18 @@ class Request:
                 frame = entries.pop()
             except IndexError:
                 return  # another thread of the request was faster
-            frame[SOURCE] = None
-            submit(frame)
+            self._submit(frame)
         elif entries:
             self._release(0)
+
+    def _submit(self, frame: Frame) -> None:
+        """Hand a call on, with its request where that has anything to say about it."""
+        if self.alias is None and self.client is None:
+            span = self.span
+            if span is None or frame[CONTEXT].get(_SPAN_KEY) is span:
+                frame[REQUEST] = None  # which ends here then, and does not wait for the worker
+        frame[SOURCE] = None
+        submit(frame)
 
     def _release(self, keep: int) -> None:
         # Other threads of the request may do the same: `pop` gives each entry to one of them.
@@ -252,8 +263,7 @@ class Request:
                 if self._passed is None:
                     self._passed = Told()
                 self._passed.add(frame)
-            frame[SOURCE] = None
-            submit(frame)
+            self._submit(frame)
 
 
 SCOPE: Final[ContextVar[Any]] = ContextVar("otel_ml_scope", default=None)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from otel_ml.capture._call import Switch, finish, is_quiet, named, note, unserved
 from otel_ml.capture._context import context_reader
 from otel_ml.capture._scope import QUIET, SCOPE, Request
-from otel_ml.frame import DURATION, METHOD
+from otel_ml.frame import DURATION, INLINE, METHOD
 from otel_ml.snapshot import by_value
 
 __all__ = ["Portable", "is_ours", "quieten", "unwrap", "watch"]
@@ -70,12 +70,15 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
                 return function(self, features) if call is None else call()
             finally:
                 enter(outer)
+        # in the order of `otel_ml.frame`
         if outer is not None and outer.entries and outer.earlier(self, method, features):
-            kept = None  # a snapshot was taken when the other method was called
+            # a snapshot was taken when the other method was called
+            frame = [self, method, None, None, 0, context, outer, None, features, None]
+        elif type(features) is list and len(features) == 1 and type(row := features[0]) is list:
+            frame = [self, method, INLINE, None, 0, context, outer, None, features, None, *row]
         else:
             kept = by_value(features)
-        # in the order of `otel_ml.frame`
-        frame = [self, method, kept, None, 0, context, outer, None, features, None]
+            frame = [self, method, kept, None, 0, context, outer, None, features, None]
         enter(frame)
         started = perf_counter_ns()
         try:
