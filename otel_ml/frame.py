@@ -88,22 +88,33 @@ class More:
     error
         Class name of the exception the call raised, or None.
     outputs
-        Outputs of further methods called on the same input, by method name.
+        Outputs of further methods called on the same input, by method name, but for `latest`.
     methods
         Further methods that were called by the application itself.
+    latest
+        Output of the last of these.
     """
 
-    __slots__ = ("error", "methods", "outputs")
+    __slots__ = ("_latest", "_outputs", "error", "methods")
 
     def __init__(
         self,
         error: str | None = None,
         outputs: dict[str, object] | None = None,
         methods: tuple[str, ...] = (),
+        latest: object = None,
     ) -> None:
         self.error = error
-        self.outputs = outputs
         self.methods = methods
+        self._outputs = outputs
+        self._latest = latest
+
+    @property
+    def outputs(self) -> dict[str, object] | None:
+        """Outputs of all further methods, by method name."""
+        if not self.methods:
+            return self._outputs
+        return {**(self._outputs or {}), self.methods[-1]: self._latest}
 
 
 _random = Random()

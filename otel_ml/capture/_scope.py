@@ -120,8 +120,14 @@ def prepare() -> bool:
 
 
 def submit(frame: Frame) -> None:
-    """Hand a call to the pipeline, whatever happens there."""
+    """Hand a call to the pipeline, with its request where that has anything to say about it."""
     try:
+        frame[SOURCE] = None
+        request: Request | None = frame[REQUEST]
+        if request is not None and request.alias is None and request.client is None:
+            span = request.span
+            if span is None or frame[CONTEXT].get(_SPAN_KEY) is span:
+                frame[REQUEST] = None  # which ends here then, and does not wait for the worker
         (_current_sink or _sink()).submit(frame)
     except KeyboardInterrupt:
         raise
@@ -238,18 +244,9 @@ class Request:
                 frame = entries.pop()
             except IndexError:
                 return  # another thread of the request was faster
-            self._submit(frame)
+            submit(frame)
         elif entries:
             self._release(0)
-
-    def _submit(self, frame: Frame) -> None:
-        """Hand a call on, with its request where that has anything to say about it."""
-        if self.alias is None and self.client is None:
-            span = self.span
-            if span is None or frame[CONTEXT].get(_SPAN_KEY) is span:
-                frame[REQUEST] = None  # which ends here then, and does not wait for the worker
-        frame[SOURCE] = None
-        submit(frame)
 
     def _release(self, keep: int) -> None:
         # Other threads of the request may do the same: `pop` gives each entry to one of them.
@@ -263,7 +260,7 @@ class Request:
                 if self._passed is None:
                     self._passed = Told()
                 self._passed.add(frame)
-            self._submit(frame)
+            submit(frame)
 
 
 SCOPE: Final[ContextVar[Any]] = ContextVar("otel_ml_scope", default=None)

@@ -12,7 +12,9 @@ from time import perf_counter_ns
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
-from otel_ml.capture._call import Switch, finish, is_quiet, named, note, unserved
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+
+from otel_ml.capture._call import Switch, finish, named, note, unserved
 from otel_ml.capture._context import context_reader
 from otel_ml.capture._scope import QUIET, SCOPE, Request
 from otel_ml.frame import DURATION, INLINE, METHOD
@@ -44,6 +46,7 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
         A plain function: bound methods and models pickle as before.
     """
     enter, current_context = SCOPE.set, context_reader()
+    quiet = _SUPPRESS_INSTRUMENTATION_KEY
 
     @wraps(function)
     def watched(self: Any, features: Any = _NONE_GIVEN, /, *args: Any, **kwargs: Any) -> Any:
@@ -62,7 +65,8 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
         context = current_context()
         if (
             not switch.on
-            or (context and is_quiet(context))
+            # the application has told instrumentations to keep quiet
+            or (context and (context.get(quiet) or context.get("suppress_instrumentation")))
             or (outer is None and unserved(context, features))
         ):
             enter(QUIET)
