@@ -16,7 +16,7 @@ import numpy as np
 
 from otel_ml.batches import join_batches, split_batch
 from otel_ml.budget import EVALUATION_ROWS
-from otel_ml.frame import DURATION, FEATURES, MODEL, Frame, captured
+from otel_ml.frame import DURATION, MODEL, Frame, captured, features_of
 from otel_ml.hosts import Host, Hosts
 from otel_ml.intake import Converted, convert, pseudonym
 from otel_ml.samples import Health
@@ -122,7 +122,7 @@ class Feeder:
     def _together(self, group: Sequence[Call]) -> tuple[ModelKey, Batch] | None:
         """Return calls that are alike as one batch; None where one of them is odd."""
         try:
-            if foreign([call[FEATURES] for call in group]):  # type: ignore[index]  # frames
+            if foreign([features_of(call) for call in group]):  # type: ignore[arg-type]  # frames
                 return None
             stacked = stack(group)  # type: ignore[arg-type]  # more than one: they are frames
             host = None if stacked is None else self.hosts.of(stacked.call.model)

@@ -2,6 +2,9 @@
 
 A list with a fixed order is the cheapest record that Python makes, by a factor of five. It is made,
 filled and passed on by the request path and read by the worker; everybody else sees `Captured`.
+
+Every container that waits for the worker brings Python's next collection of garbage nearer, and a
+request waits for that. The values of a single row are therefore in the record itself, at its end.
 """
 
 from __future__ import annotations
@@ -23,16 +26,19 @@ __all__ = [
     "FEATURES",
     "GIVEN",
     "ID",
+    "INLINE",
     "METHOD",
     "MODEL",
     "MORE",
     "OUTPUT",
     "REQUEST",
+    "ROW",
     "SOURCE",
     "Caller",
     "Frame",
     "More",
     "captured",
+    "features_of",
     "prediction_id",
     "random_bits",
 ]
@@ -43,7 +49,7 @@ BY_HAND: Final = "observe"  # method of a call that was reported by hand
 
 MODEL: Final = 0  # the object that was asked
 METHOD: Final = 1  # name of its method
-FEATURES: Final = 2  # a snapshot of what it was asked about
+FEATURES: Final = 2  # a snapshot of what it was asked about, or `INLINE`
 OUTPUT: Final = 3  # a snapshot of its answer; of a call reported by hand, a tuple as in `GIVEN`
 DURATION: Final = 4  # nanoseconds
 CONTEXT: Final = 5  # of OpenTelemetry, at the start of the call
@@ -51,7 +57,17 @@ REQUEST: Final = 6  # a `Caller`, or None outside of requests
 ID: Final = 7  # the prediction id once somebody has been told, None before
 SOURCE: Final = 8  # what it was asked about itself; None once no further method can be called on it
 MORE: Final = 9  # a `More`, or None, as of most calls
+ROW: Final = 10  # from here on the values of a list of one list, where `FEATURES` says `INLINE`
 
+
+class _Inline:
+    """Type of `INLINE`."""
+
+    __slots__ = ()
+
+
+INLINE: Final = _Inline()
+"""Stands for the snapshot of a list of one list, whose values are at the end of the record."""
 
 GIVEN: Final = ("scores", "predictions", "ids", "slices", "event_times")
 
@@ -72,22 +88,33 @@ class More:
     error
         Class name of the exception the call raised, or None.
     outputs
-        Outputs of further methods called on the same input, by method name.
+        Outputs of further methods called on the same input, by method name, but for `latest`.
     methods
         Further methods that were called by the application itself.
+    latest
+        Output of the last of these.
     """
 
-    __slots__ = ("error", "methods", "outputs")
+    __slots__ = ("_latest", "_outputs", "error", "methods")
 
     def __init__(
         self,
         error: str | None = None,
         outputs: dict[str, object] | None = None,
         methods: tuple[str, ...] = (),
+        latest: object = None,
     ) -> None:
         self.error = error
-        self.outputs = outputs
         self.methods = methods
+        self._outputs = outputs
+        self._latest = latest
+
+    @property
+    def outputs(self) -> dict[str, object] | None:
+        """Outputs of all further methods, by method name."""
+        if not self.methods:
+            return self._outputs
+        return {**(self._outputs or {}), self.methods[-1]: self._latest}
 
 
 _random = Random()
@@ -129,6 +156,12 @@ def prediction_id(frame: Frame, time_ns: int) -> str:
     return str(frame[ID])
 
 
+def features_of(frame: Frame) -> Any:
+    """Return the snapshot of what a call was asked about."""
+    features = frame[FEATURES]
+    return [frame[ROW:]] if features is INLINE else features
+
+
 def captured(frame: Frame, time_ns: int) -> Captured:
     """Return the record of a call by names.
 
@@ -144,14 +177,14 @@ def captured(frame: Frame, time_ns: int) -> Captured:
     if frame[METHOD] == BY_HAND:
         extra = dict(zip(GIVEN, frame[OUTPUT], strict=True))
         return Captured(
-            frame[MODEL], BY_HAND, frame[FEATURES], None, time_ns, frame[DURATION], extra=extra
+            frame[MODEL], BY_HAND, features_of(frame), None, time_ns, frame[DURATION], extra=extra
         )
     caller: Caller | None = frame[REQUEST]
     more: More | None = frame[MORE]
     call = Captured(
         frame[MODEL],
         frame[METHOD],
-        frame[FEATURES],
+        features_of(frame),
         frame[OUTPUT],
         time_ns - frame[DURATION],
         frame[DURATION],

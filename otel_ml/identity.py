@@ -97,13 +97,13 @@ def resolve(model: object, settings: Settings) -> tuple[ModelKey, Source]:
     if type(model) is ModelKey:
         return _given(model, settings), "given"
     stem = loaded_from(model)
-    classes = class_names(model)
+    classes: tuple[str, ...] = ()
     for entry in settings.models:
-        matched = (
-            len(settings.models) == 1
-            if entry.match is None
-            else entry.match == stem or entry.match in classes
-        )
+        if entry.match is None:
+            matched = len(settings.models) == 1
+        else:
+            classes = classes or class_names(model)
+            matched = entry.match == stem or entry.match in classes
         if matched and entry.name:
             return ModelKey(entry.name, entry.version), "configuration"
         if matched:
@@ -113,7 +113,7 @@ def resolve(model: object, settings: Settings) -> tuple[ModelKey, Source]:
         version = None
     if stem is not None:
         return ModelKey(stem, version), "load_path"
-    return ModelKey(classes[0], version), "class"
+    return ModelKey((classes or class_names(model))[0], version), "class"
 
 
 def _given(key: ModelKey, settings: Settings) -> ModelKey:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from otel_ml import ending
 from otel_ml.buffer import Call, Pipeline
+from otel_ml.frame import INLINE
 from otel_ml.snapshot import by_value, call_rows
 from otel_ml.types import ModelKey
 
@@ -167,21 +168,14 @@ def observe(
             None if slices is None else by_value(slices),
             None if event_times is None else by_value(event_times),
         )
-        nanoseconds = -1 if duration is None else _nanoseconds(duration)
+        ns = -1 if duration is None else _nanoseconds(duration)
         # in the order of `otel_ml.frame`
-        frame = [
-            key,
-            "observe",
-            by_value(features),
-            given,
-            nanoseconds,
-            None,
-            None,
-            None,
-            None,
-            None,
-        ]
-        if key is None or nanoseconds is None:
+        if type(features) is list and len(features) == 1 and type(row := features[0]) is list:
+            frame = [key, "observe", INLINE, given, ns, None, None, None, None, None, *row]
+        else:
+            kept = by_value(features)
+            frame = [key, "observe", kept, given, ns, None, None, None, None, None]
+        if key is None or ns is None:
             pipeline.skip("invalid_input", call_rows(frame))
         else:
             pipeline.submit(frame)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from numpy import ndarray
 
-from otel_ml.frame import BY_HAND, FEATURES, METHOD, MORE, OUTPUT, Frame
+from otel_ml.frame import BY_HAND, FEATURES, INLINE, METHOD, MORE, OUTPUT, Frame
 from otel_ml.types import Captured
 
 __all__ = ["COPY_BYTES", "COPY_ROWS", "by_value", "call_rows", "rows"]
@@ -58,7 +58,7 @@ def rows(value: object) -> int | None:
         return len(items)
     if kind is dict and value:
         return rows(next(iter(value.values())))  # type: ignore[attr-defined]  # narrowed by type()
-    return None
+    return 1 if value is INLINE else None
 
 
 def call_rows(call: Captured | Frame) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import Any, Final
 
 import numpy as np
@@ -20,11 +20,13 @@ from otel_ml.frame import (
     FEATURES,
     GIVEN,
     ID,
+    INLINE,
     METHOD,
     MODEL,
     MORE,
     OUTPUT,
     REQUEST,
+    ROW,
     Frame,
 )
 from otel_ml.intake import convert
@@ -62,7 +64,7 @@ class Stack:
 def alike(calls: Sequence[Frame | Captured]) -> Iterator[Sequence[Frame | Captured]]:
     """Yield neighbouring calls that can be stacked; any other one by itself."""
     if len(calls) > 1 and set(map(type, calls)) == {list}:
-        fields = list(zip(*calls, strict=True))
+        fields = _fields(calls)  # type: ignore[arg-type]  # none but frames
         if (
             len(set(map(id, fields[MODEL]))) == 1
             and len(set(fields[METHOD])) == 1
@@ -78,6 +80,11 @@ def alike(calls: Sequence[Frame | Captured]) -> Iterator[Sequence[Frame | Captur
                 yield [call]
         else:
             yield list(group)
+
+
+def _fields(frames: Sequence[Frame]) -> list[tuple[Any, ...]]:
+    """Return what frames hold by its place, but for the values of rows."""
+    return list(islice(zip(*frames, strict=False), ROW))
 
 
 def _output_type(output: object) -> object:
@@ -99,9 +106,13 @@ def stack(frames: Sequence[Frame]) -> Stack | None:
     frames
         Calls of one model's method on one type of input.
     """
-    fields = list(zip(*frames, strict=True))
+    fields = _fields(frames)
     first = frames[0]
-    features = _stacked(fields[FEATURES])
+    features: tuple[Any, list[int]] | None
+    if first[FEATURES] is INLINE:
+        features = [frame[ROW:] for frame in frames], [1] * len(frames)
+    else:
+        features = _stacked(fields[FEATURES])
     if features is None:
         return None
     if first[METHOD] == BY_HAND:

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
-from otel_ml.frame import Frame, More
+from otel_ml.frame import MORE, OUTPUT, Frame, More, features_of
 from otel_ml.profile.values import PLAIN
 from otel_ml.types import Captured
 
@@ -35,8 +35,8 @@ T = TypeVar("T")
 def is_foreign_call(call: Frame | Captured) -> bool:
     """Say whether reading a call may run code of the application."""
     if isinstance(call, list):
-        more = next((item for item in call if type(item) is More), None)
-        values: list[Any] = [*call[2:4], None if more is None else more.outputs]
+        more: More | None = call[MORE]
+        values = [features_of(call), call[OUTPUT], None if more is None else more.outputs]
     else:
         values = [call.features, call.output, call.outputs, call.extra]
     return foreign(values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from numpy import ndarray
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation import _SPAN_KEY
 
@@ -17,9 +17,19 @@ from otel_ml.capture._scope import Request, lost, settings, submit
 from otel_ml.frame import FEATURES, METHOD, MODEL, MORE, OUTPUT, SOURCE, Frame, More
 from otel_ml.snapshot import COPY_BYTES, by_value, rows
 
-__all__ = ["Switch", "finish", "is_quiet", "named", "note", "unserved"]
+__all__ = ["Switch", "finish", "named", "note", "unserved"]
+
+
+class _Alone(dict[str, tuple[str, ...]]):
+    """A tuple for each method, made once."""
+
+    def __missing__(self, method: str) -> tuple[str, ...]:
+        return self.setdefault(method, (method,))
+
 
 _ENRICHING = frozenset({"predict_proba", "decision_function"})
+_SERVER = SpanKind.SERVER
+_alone = _Alone()
 _name_of = type.__dict__["__name__"].__get__  # runs no code of a metaclass
 
 
@@ -79,17 +89,12 @@ def named(kwargs: dict[str, Any]) -> object:
     return next(iter(kwargs.values()), None)
 
 
-def is_quiet(context: Context) -> bool:
-    """Say whether the application has told instrumentations to keep quiet."""
-    return bool(
-        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
-    )
-
-
 def unserved(context: Context, features: object) -> bool:
     """Say whether a call outside of a request is nobody's; count it then. Never raises."""
     try:
         span: Span | None = context.get(_SPAN_KEY)  # type: ignore[assignment]  # what is put there
+        if span is not None and getattr(span, "kind", None) is _SERVER:
+            return False  # as most are
         if _served_by(span) or settings().capture.offline:
             return False
         lost("not_serving", rows(features) or 1)
@@ -115,25 +120,19 @@ def finish(frame: Frame, request: Request | None, result: Any, error: BaseExcept
         What it raised instead, or None.
     """
     try:
-        if (
-            request is not None
-            and error is None
-            and type(result) is ndarray
-            and frame[MORE] is None
-            and not request.entries
-            and result.nbytes <= COPY_BYTES
-        ):  # as most calls are: the only one of its request
-            frame[OUTPUT] = result.copy("K")
-            request.entries.append(frame)
-            if request.closed or request.started:
-                request.pass_on()
-            return
-        # With return_std and the like the prediction comes first.
-        frame[OUTPUT] = by_value(result[0] if type(result) is tuple and result else result)
-        if frame[MORE] is not None or error is not None:
-            frame[MORE] = _more(frame[MORE], result, error)
+        if type(result) is ndarray and result.nbytes <= COPY_BYTES and frame[MORE] is None:
+            frame[OUTPUT] = result.copy("K")  # as most calls are
+            if request is not None and not request.entries:
+                request.entries.append(frame)
+                if request.closed or request.started:
+                    request.pass_on()
+                return
+        else:
+            # With return_std and the like the prediction comes first.
+            frame[OUTPUT] = by_value(result[0] if type(result) is tuple and result else result)
+            if frame[MORE] is not None or error is not None:
+                frame[MORE] = _more(frame[MORE], result, error)
         if request is None:
-            frame[SOURCE] = None
             submit(frame)
         elif not request.entries or not _merged(frame, request):
             request.entries.append(frame)
@@ -166,10 +165,13 @@ def _merged(frame: Frame, request: Request) -> bool:
 
 def _merge(earlier: Frame, method: str, output: object, inner: dict[str, object] | None) -> None:
     """Add the output of another method called on the same input."""
-    more: More = earlier[MORE] or More()
+    more: More | None = earlier[MORE]
+    if more is None:
+        earlier[MORE] = More(None, inner, _alone[method], output)
+        return
     # A new record, because the worker may already be reading the old one.
-    outputs = {**(more.outputs or {}), **(inner or {}), method: output}
-    earlier[MORE] = More(more.error, outputs, (*more.methods, method))
+    outputs = {**(more.outputs or {}), **(inner or {})}
+    earlier[MORE] = More(more.error, outputs, (*more.methods, method), output)
 
 
 def note(
@@ -202,4 +204,4 @@ def _served_by(span: Span | None) -> bool:
     kind = getattr(span, "kind", None)
     if kind is None:
         return span.get_span_context().is_valid and not span.is_recording()
-    return kind is SpanKind.SERVER or kind is SpanKind.CONSUMER
+    return kind is _SERVER or kind is SpanKind.CONSUMER

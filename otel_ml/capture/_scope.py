@@ -12,8 +12,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from opentelemetry.trace.propagation import _SPAN_KEY
+
 from otel_ml.capture._told import LOOKED_BACK, Told
-from otel_ml.frame import METHOD, MODEL, MORE, SOURCE, Frame
+from otel_ml.frame import CONTEXT, METHOD, MODEL, MORE, REQUEST, SOURCE, Frame
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -118,8 +120,14 @@ def prepare() -> bool:
 
 
 def submit(frame: Frame) -> None:
-    """Hand a call to the pipeline, whatever happens there."""
+    """Hand a call to the pipeline, with its request where that has anything to say about it."""
     try:
+        frame[SOURCE] = None
+        request: Request | None = frame[REQUEST]
+        if request is not None and request.alias is None and request.client is None:
+            span = request.span
+            if span is None or frame[CONTEXT].get(_SPAN_KEY) is span:
+                frame[REQUEST] = None  # which ends here then, and does not wait for the worker
         (_current_sink or _sink()).submit(frame)
     except KeyboardInterrupt:
         raise
@@ -168,7 +176,9 @@ class Request:
     span: Span | None = None
     started: bool = False
     closed: bool = False
+    annotated: int = 0  # changes that the span tells of
     _passed: Told | None = None
+    _latest: tuple[int, Told] | None = None  # what was told last, and of how many changes
 
     def __init__(
         self,
@@ -192,26 +202,23 @@ class Request:
         """How many calls there were; one that was merged into another is none."""
         return len(self.entries) + (0 if self._passed is None else self._passed.calls)
 
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the predictions so far, `NAMED` at most."""
-        return self._told().ids
-
-    @property
-    def models(self) -> list[object]:
-        """Models that predicted so far, the latest few."""
-        return self._told().models
-
-    @property
-    def rows(self) -> int | None:
-        """Rows predicted so far, None where that cannot be told."""
-        return self._told().rows
+    def told(self) -> Told:
+        """Return what can be told of all calls so far: those passed on, and those held."""
+        changes = self.changes  # before the calls are looked at: other threads may add some
+        if self._latest is not None and self._latest[0] == changes:
+            return self._latest[1]
+        told = Told() if self._passed is None else self._passed.copy()
+        for frame in tuple(self.entries):
+            told.add(frame)
+        self._latest = (changes, told)
+        return told
 
     def earlier(self, model: object, method: str, features: object) -> Frame | None:
         """Return the latest call of this model on this very input that lacks this method."""
         if features is None:
             return None
-        for entry in reversed(self.entries[-LOOKED_BACK:]):
+        entries = self.entries
+        for entry in reversed(entries if len(entries) <= LOOKED_BACK else entries[-LOOKED_BACK:]):
             if entry[SOURCE] is features and entry[MODEL] is model and entry[METHOD] != method:
                 more = entry[MORE]
                 if more is None or (more.error is None and method not in more.methods):
@@ -237,17 +244,9 @@ class Request:
                 frame = entries.pop()
             except IndexError:
                 return  # another thread of the request was faster
-            frame[SOURCE] = None
             submit(frame)
         elif entries:
             self._release(0)
-
-    def _told(self) -> Told:
-        """Return what can be told of all calls: those passed on, and those held."""
-        told = Told() if self._passed is None else self._passed.copy()
-        for frame in tuple(self.entries):
-            told.add(frame)
-        return told
 
     def _release(self, keep: int) -> None:
         # Other threads of the request may do the same: `pop` gives each entry to one of them.
@@ -261,7 +260,6 @@ class Request:
                 if self._passed is None:
                     self._passed = Told()
                 self._passed.add(frame)
-            frame[SOURCE] = None
             submit(frame)
 
 

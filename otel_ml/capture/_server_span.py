@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
-from opentelemetry.trace import Span, SpanKind, get_current_span
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from otel_ml.capture._context import context_reader
 from otel_ml.capture._scope import Request, settings
+from otel_ml.semconv import attributes
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from otel_ml.config import Settings
+    from otel_ml.types import ModelKey
 
 __all__ = ["annotate", "current_server_span"]
+
+_SERVER = SpanKind.SERVER
+
+_context: Callable[[], Context] | None = None
+_resolve: Callable[[object, Settings], tuple[ModelKey, str]] | None = None
 
 
 def current_server_span() -> Span | None:
     """Return the current span if it is a server's and recording, else None."""
-    span = get_current_span()
-    return span if getattr(span, "kind", None) is SpanKind.SERVER else None
+    global _context
+    if _context is None:
+        _context = context_reader()
+    span: Any = _context().get(_SPAN_KEY)
+    return span if span is not None and getattr(span, "kind", None) is _SERVER else None
 
 
 def annotate(request: Request) -> None:
-    """Write name and version of the models, ids and rows of the predictions onto the span.
+    """Write what models predicted, ids and rows of the predictions onto the span. Never raises.
 
     Notes
     -----
-    A span that has ended is left alone: the SDK would log a warning. Several models are joined
-    with commas, like the ids on the response; versions are then left out.
+    What it tells already is not written again. A span that has ended is left alone: the SDK would
+    log a warning. Several models are joined with commas, like the ids on the response; versions
+    are then left out.
     """
-    span = request.span
-    if span is None or not request.models or not span.is_recording():
-        return
-    from otel_ml.identity import resolve
-    from otel_ml.semconv import attributes
+    try:
+        _annotate(request)
+    except Exception:
+        request.annotated = request.changes  # of somebody's own, and cannot be written on
 
-    active = settings()
-    keys = list(dict.fromkeys(resolve(model, active)[0] for model in request.models))
-    span.set_attribute(attributes.ML_MODEL_NAME, ",".join(dict.fromkeys(k.name for k in keys)))
+
+def _annotate(request: Request) -> None:
+    span, changes = request.span, request.changes
+    if span is None or changes == request.annotated or not span.is_recording():
+        return
+    request.annotated = changes
+    told = request.told()
+    keys = _keys(told.models)
+    written: dict[str, str | int] = {
+        attributes.ML_MODEL_NAME: ",".join(dict.fromkeys([key.name for key in keys]))
+    }
     if len(keys) == 1 and keys[0].version is not None:
-        span.set_attribute(attributes.ML_MODEL_VERSION, keys[0].version)
-    if request.ids:
-        span.set_attribute(attributes.ML_PREDICTION_ID, ",".join(request.ids))
-    if request.rows:
-        span.set_attribute(attributes.ML_PREDICTION_COUNT, request.rows)
+        written[attributes.ML_MODEL_VERSION] = keys[0].version
+    if told.ids:
+        written[attributes.ML_PREDICTION_ID] = ",".join(told.ids)
+    if told.rows:
+        written[attributes.ML_PREDICTION_COUNT] = told.rows
+    span.set_attributes(written)
+
+
+def _keys(models: Sequence[object]) -> list[ModelKey]:
+    """Return whose calls these are; what tells it needs numpy, and is imported on first use."""
+    global _resolve
+    if _resolve is None:
+        from otel_ml.identity import resolve
+
+        _resolve = resolve
+    active = settings()
+    if len(models) == 1:
+        return [_resolve(models[0], active)[0]]
+    return list(dict.fromkeys([_resolve(model, active)[0] for model in models]))

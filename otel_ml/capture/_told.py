@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import time_ns
 from typing import Final
 
@@ -14,6 +15,19 @@ LOOKED_BACK: Final = 8
 
 NAMED: Final = 32
 """Prediction ids a response header names at most: a header is limited to a few kilobytes."""
+
+
+_rows: Callable[[object], int | None] | None = None
+
+
+def _rows_of(value: object) -> int | None:
+    """Count rows; what does it needs numpy, and is imported when there is something to count."""
+    global _rows
+    if _rows is None:
+        from otel_ml.snapshot import rows
+
+        _rows = rows
+    return _rows(value)
 
 
 class Told:
@@ -41,18 +55,18 @@ class Told:
 
     def add(self, frame: Frame) -> None:
         """Add a call."""
-        from otel_ml.snapshot import rows
-
         self.calls += 1
         more: More | None = frame[MORE]
         if more is None or more.error is None:
             if len(self.ids) < NAMED:
                 self.ids.append(prediction_id(frame, time_ns()))
-            count = rows(frame[OUTPUT])
-            count = rows(frame[FEATURES]) if count is None else count
+            count = _rows_of(frame[OUTPUT])
+            count = _rows_of(frame[FEATURES]) if count is None else count
             self.rows = None if count is None or self.rows is None else self.rows + count
-        if not any(model is frame[MODEL] for model in self.models):
-            self.models = [*self.models[-LOOKED_BACK:], frame[MODEL]]
+        for model in self.models:
+            if model is frame[MODEL]:
+                return
+        self.models = [*self.models[-LOOKED_BACK:], frame[MODEL]]
 
     def copy(self) -> Told:
         """Return the same, to which more can be added."""

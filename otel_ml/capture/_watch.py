@@ -12,12 +12,12 @@ from time import perf_counter_ns
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.context import _RUNTIME_CONTEXT, Context, get_current
-from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
-from otel_ml.capture._call import Switch, finish, is_quiet, named, note, unserved
+from otel_ml.capture._call import Switch, finish, named, note, unserved
+from otel_ml.capture._context import context_reader
 from otel_ml.capture._scope import QUIET, SCOPE, Request
-from otel_ml.frame import DURATION, METHOD
+from otel_ml.frame import DURATION, INLINE, METHOD
 from otel_ml.snapshot import by_value
 
 __all__ = ["Portable", "is_ours", "quieten", "unwrap", "watch"]
@@ -45,7 +45,8 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
     watched
         A plain function: bound methods and models pickle as before.
     """
-    enter, current_context = SCOPE.set, _reader()
+    enter, current_context = SCOPE.set, context_reader()
+    quiet = _SUPPRESS_INSTRUMENTATION_KEY
 
     @wraps(function)
     def watched(self: Any, features: Any = _NONE_GIVEN, /, *args: Any, **kwargs: Any) -> Any:
@@ -64,7 +65,8 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
         context = current_context()
         if (
             not switch.on
-            or (context and is_quiet(context))
+            # the application has told instrumentations to keep quiet
+            or (context and (context.get(quiet) or context.get("suppress_instrumentation")))
             or (outer is None and unserved(context, features))
         ):
             enter(QUIET)
@@ -72,12 +74,15 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
                 return function(self, features) if call is None else call()
             finally:
                 enter(outer)
+        # in the order of `otel_ml.frame`
         if outer is not None and outer.entries and outer.earlier(self, method, features):
-            kept = None  # a snapshot was taken when the other method was called
+            # a snapshot was taken when the other method was called
+            frame = [self, method, None, None, 0, context, outer, None, features, None]
+        elif type(features) is list and len(features) == 1 and type(row := features[0]) is list:
+            frame = [self, method, INLINE, None, 0, context, outer, None, features, None, *row]
         else:
             kept = by_value(features)
-        # in the order of `otel_ml.frame`
-        frame = [self, method, kept, None, 0, context, outer, None, features, None]
+            frame = [self, method, kept, None, 0, context, outer, None, features, None]
         enter(frame)
         started = perf_counter_ns()
         try:
@@ -93,14 +98,6 @@ def watch(function: Method, method: str, switch: Switch) -> Method:
         return result
 
     return _marked(watched)
-
-
-def _reader() -> Callable[[], Context]:
-    """Return the shortest way to OpenTelemetry's current context."""
-    get_current()  # which chooses the runtime's kind of context when it is first asked
-    if type(_RUNTIME_CONTEXT) is ContextVarsRuntimeContext:
-        return _RUNTIME_CONTEXT._current_context.get
-    return get_current
 
 
 def quieten(function: Method, switch: Switch) -> Method:

@@ -7,15 +7,17 @@ Nothing here emits a prediction: the model library does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import suppress
-from functools import lru_cache, wraps
+from functools import wraps
 from types import ModuleType
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from otel_ml.capture import _scope
 from otel_ml.capture._base import Instrumentor, Patches
 from otel_ml.capture._scope import SCOPE, Request, lost
 from otel_ml.capture._server_span import annotate, current_server_span
+
+if TYPE_CHECKING:
+    from otel_ml.config import Settings
 
 __all__ = ["StarletteInstrumentor"]
 
@@ -106,7 +108,8 @@ def serving(call: App) -> App:
         finally:
             SCOPE.set(outer)
             scope.pop(_MARK, None)
-            _close(request)
+            annotate(request)
+            request.close()
 
     return served
 
@@ -117,16 +120,16 @@ def spotting(call: App) -> App:
     @wraps(call)
     async def spotted(self: Any, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = scope.get(_MARK)
-        if type(request) is Request and request.span is None:
-            with suppress(Exception):
-                request.span = current_server_span()
+        if type(request) is not Request:
+            await call(self, scope, receive, send)
+            return
+        if request.span is None:
+            _spot(request)
         try:
             await call(self, scope, receive, send)
         except BaseException:
             # The span may end before the response to an error starts, which is further out.
-            if type(request) is Request:
-                with suppress(Exception):
-                    annotate(request)
+            annotate(request)
             raise
 
     return spotted
@@ -150,58 +153,51 @@ def _open(scope: ASGIScope, kind: str) -> Request | None:
     try:
         if kind not in {"http", "websocket"}:
             return None
-        capture = _scope.settings().capture
-        headers = scope.get("headers") or ()
-        return Request(
-            client=_first(headers, _encoded(tuple(capture.client_headers))),
-            alias=_first(headers, _encoded(tuple(capture.request_id_headers))),
-            span=current_server_span(),
-            started=kind == "websocket",
-        )
+        names, headers = _names(), scope.get("headers") or ()
+        client, alias = _first(headers, names.client), _first(headers, names.alias)
+        return Request(client, alias, current_server_span(), kind == "websocket")
     except Exception:
         lost()
         return None
 
 
-def _close(request: Request) -> None:
-    with suppress(Exception):
-        annotate(request)
-    request.close()
+def _spot(request: Request) -> None:
+    """Have the request know its span, if there is one by now. Never raises."""
+    try:
+        request.span = current_server_span()
+    except Exception:
+        return  # of a span of somebody's own: it is not annotated
 
 
 def _answering(request: Request, send: Send) -> Send:
     """Wrap `send`: ids go on the response when it starts, attributes on the span before it ends."""
-    annotated = 0
 
-    async def answer(message: Message) -> None:
-        nonlocal annotated
+    def answer(message: Message) -> Awaitable[None]:
         try:
-            kind = message["type"]
-            starts = kind == "http.response.start"
-            if request.changes != annotated and (starts or not message.get("more_body", False)):
-                annotated = request.changes
+            starts = message["type"] == "http.response.start"
+            if starts or not message.get("more_body", False):
                 annotate(request)
             if starts:
                 request.started = True
                 message = _with_ids(message, request)
         except Exception:
             lost()
-        await send(message)
+        return send(message)
 
     return answer
 
 
 def _with_ids(message: Message, request: Request) -> Message:
     """Return a copy of a response's start with the prediction ids in its headers."""
-    name = _scope.settings().capture.response_header
-    if not name or not request.ids:
+    name = _names().response
+    if not name or not request.changes:
         return message
-    value = ",".join(request.ids).encode("ascii")
+    ids = request.told().ids
+    if not ids:
+        return message
     # The application may keep and reuse its list of headers.
-    return {
-        **message,
-        "headers": [*message.get("headers", ()), (name.lower().encode("latin-1"), value)],
-    }
+    headers = [*message.get("headers", ()), (name, ",".join(ids).encode("ascii"))]
+    return {**message, "headers": headers}
 
 
 def _flush_when_over(send: Send) -> Send:
@@ -233,9 +229,31 @@ def _shutdown() -> None:
         lost()
 
 
-@lru_cache(maxsize=8)
-def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(name.lower().encode("latin-1") for name in names)
+class _Names:
+    """Names of headers as they are sent, as settings have them."""
+
+    def __init__(self, settings: Settings) -> None:
+        capture = settings.capture
+        self.settings = settings
+        self.client = tuple(map(_encoded, capture.client_headers))
+        self.alias = tuple(map(_encoded, capture.request_id_headers))
+        self.response = _encoded(capture.response_header)
+
+
+def _encoded(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
+_latest_names: _Names | None = None
+
+
+def _names() -> _Names:
+    """Return the names that the settings in force have."""
+    global _latest_names
+    names, settings = _latest_names, _scope.settings()
+    if names is None or names.settings is not settings:
+        names = _latest_names = _Names(settings)
+    return names
 
 
 def _first(headers: Any, names: tuple[bytes, ...]) -> str | None:
@@ -243,7 +261,8 @@ def _first(headers: Any, names: tuple[bytes, ...]) -> str | None:
     if not names:
         return None
     found = {name: value for name, value in headers if name in names}
-    for name in names:
-        if name in found:
-            return str(found[name][:_MAX_HEADER].decode("latin-1"))
+    if found:
+        for name in names:
+            if name in found:
+                return str(found[name][:_MAX_HEADER].decode("latin-1"))
     return None

@@ -132,7 +132,7 @@ def test_a_request_passes_everything_on_at_its_end(recorder: Any) -> None:
     request.add(call(features, 3))
     assert recorder.calls == []
     request.add(call(features, None))
-    assert request.rows is None
+    assert request.told().rows is None
     request.close()
     request.close()
     assert len(recorder.calls) == 2
@@ -146,7 +146,7 @@ def test_a_request_holds_a_bounded_number_of_calls(recorder: Any) -> None:
         request.add(call(object(), 1))
     assert len(recorder.calls) == 10
     assert len(request.entries) == HELD
-    assert request.rows == HELD + 10
+    assert request.told().rows == HELD + 10
     request.close()
     assert len(recorder.calls) == HELD + 10
 
@@ -168,7 +168,7 @@ def test_only_the_same_model_and_input_without_the_method_are_merged(recorder: A
     failed = Request()
     failed.add(call(features, None, model, "ValueError"))
     assert failed.earlier(model, "predict_proba", features) is None
-    assert failed.ids == []
+    assert failed.told().ids == []
 
 
 def test_threads_of_a_request_pass_each_call_on_once(recorder: Any) -> None:

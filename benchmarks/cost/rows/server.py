@@ -99,9 +99,10 @@ def _each(environ: Mapping[str, str], looks: int) -> float:
                 program.tell("settle")
 
         send(client, rows[:AT_FIRST])
+        program.start()  # before all single rows: later they would be slower, and an incident
         serve(WARM)
         program.tell("freeze")
-        program.start()
+        program.count()
         serve(looks)
         counted = program.count()
         client.close()
