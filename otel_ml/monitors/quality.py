@@ -43,7 +43,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
     min_effect
         Effect floor of the model; a thirtieth of it is the slack of a defect.
     """
-    slack = max(_SLACK * min_effect, 1e-4)
+    slack, clusters = max(_SLACK * min_effect, 1e-4), _clusters(reference)
     for name in reference.features:
         cells = reference.layout.sources[reference.layout.index[name]]
         counts = reference.profile.of(name)
@@ -61,7 +61,7 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
                 where = [0, cells.valid - 1]
             events = int(counts[where].sum())
             yes = np.isin(np.arange(cells.size), where)
-            design = _design(reference.design(name), events / rows)
+            design = reference.design(name) + (clusters if events <= _RARE * rows else 0.0)
             law = smoothed(counts, design)
             expected = events / design
             if defect == "unseen" and isinstance(cells, CategoryCells):
@@ -89,13 +89,12 @@ def data_quality(reference: Reference, min_effect: float) -> Iterator[Stream]:
             )
 
 
-def _design(effect: float, rate: float) -> float:
-    """Return how many rows count as one where a value at this rate is repeated within a session.
+def _clusters(reference: Reference) -> float:
+    """Return by how many rows more than the design effect says those of a rare value count as one.
 
     The design effect is a mean over all sessions. Nearly none of them holds a rare value, and the
     one that does repeats it as often as it is long.
     """
-    if rate > _RARE:
-        return effect
     factor, most = _CLUSTER
-    return effect + factor * min(effect - 1, most)
+    shared = float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
+    return factor * min(shared - 1, most)
