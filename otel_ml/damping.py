@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.monitors import DEPENDENT_CLIENTS
-from otel_ml.profile import CLIENTS, LiveDependence, Reference
+from otel_ml.profile import CLIENTS, LiveDependence, Reference, typical_design
 from otel_ml.types import FloatArray
 
 __all__ = ["Damping"]
@@ -46,12 +46,8 @@ class Damping:
         self._alone = np.array(alone, dtype=bool)
         self._clients = reference.layout.index.get(CLIENTS)
         self._held: _Shown | None = None
-        self._planned = self._median(reference)
+        self._planned = typical_design(reference.designs)
         self._shuffled = self._planned < _INDEPENDENT
-
-    @staticmethod
-    def _median(reference: Reference) -> float:
-        return float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
 
     def add(self, codes: NDArray[np.int16]) -> None:
         """Take rows in the order of time, shape ``(n, S)``; the latest of many tell enough."""
@@ -92,7 +88,7 @@ class Damping:
         if held is not None and (live is held.live or np.array_equal(live, held.live)):
             held.live = live
             return held
-        # as in the reference: more than what is seen, for sessions longer than most
+        # more than what is seen, for sessions longer than the blocks that are compared
         seen = 1 + _EXCESS * (live - 1)
         self._held = _Shown(live, seen, float(np.median(seen)) if len(seen) else 1.0)
         return self._held

@@ -32,6 +32,7 @@ from otel_ml.profile import (
     Cells,
     NumericCells,
     Reference,
+    typical_design,
 )
 from otel_ml.types import FloatArray, IntArray, Stream
 
@@ -78,9 +79,8 @@ def joint_drift(reference: Reference, min_effect: float) -> Iterator[Stream]:
     """
     if reference.joint is None:
         return
-    design = float(np.median(list(reference.designs.values()) or [1.0]))
     rows = int(reference.profile.counts.sum(axis=1).max(initial=0))
-    if rows / design < _ROWS_PER_COLUMN * len(reference.joint.precision):
+    if rows / typical_design(reference.designs) < _ROWS_PER_COLUMN * len(reference.joint.precision):
         return
     for name in reference.layout.index:
         if name.startswith(RESIDUAL):

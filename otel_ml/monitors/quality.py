@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from otel_ml.monitors.evidence import UNSURE, rate_bets, smoothed, upper_rate
-from otel_ml.profile import CategoryCells, NumericCells, Reference
+from otel_ml.profile import CategoryCells, NumericCells, Reference, typical_design
 from otel_ml.types import Stream
 
 __all__ = ["data_quality"]
@@ -96,5 +96,4 @@ def _clusters(reference: Reference) -> float:
     one that does repeats it as often as it is long.
     """
     factor, most = _CLUSTER
-    shared = float(np.median(list(reference.designs.values()))) if reference.designs else 1.0
-    return factor * min(shared - 1, most)
+    return factor * min(typical_design(reference.designs) - 1, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otel_ml.profile.cells import CategoryCells, Cells, NumericCells
+from otel_ml.profile.dependence import typical_design
 from otel_ml.profile.derived import CLIENTS, SCORE_OF, is_derived
 from otel_ml.profile.joint import DISTANCE, RESIDUAL
 from otel_ml.profile.labels import Joined, LabelJoin
@@ -39,4 +40,5 @@ __all__ = [
     "Windows",
     "is_derived",
     "slots",
+    "typical_design",
 ]

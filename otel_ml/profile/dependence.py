@@ -7,6 +7,7 @@ worst direction and at the worst length of blocks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,7 @@ from otel_ml.stats.repeats import ordered_scores
 from otel_ml.stats.special import normal_quantile
 from otel_ml.types import FloatArray, IntArray
 
-__all__ = ["design_effects"]
+__all__ = ["design_effects", "typical_design"]
 
 _BASE: Final = 25  # rows of the shortest blocks
 _BLOCKS: Final = 16  # of the longest length there are at least so many
@@ -106,9 +107,14 @@ def design_effects(
     return 1 + _EXCESS * (np.maximum(own, np.minimum(floor, limit)) - 1)
 
 
+def typical_design(designs: Mapping[str, float]) -> float:
+    """Return the median design effect, which sessions of whole rows give to all; 1 of none."""
+    return float(np.median(list(designs.values()))) if designs else 1.0
+
+
 def _grows(floors: list[float]) -> bool:
     """Whether twice the length has shown clearly more dependence, as far as anything is shown."""
-    return floors[-1] - 1 > _GROWS * (floors[-2] - 1) if len(floors) > 1 else False
+    return len(floors) > 1 and floors[-1] - 1 > _GROWS * (floors[-2] - 1)
 
 
 def _depend(sources: list[_Variances]) -> bool:

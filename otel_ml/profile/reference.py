@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from otel_ml.profile import io
 from otel_ml.profile.build import Given, build_parts
+from otel_ml.profile.dependence import typical_design
 from otel_ml.profile.joint import Joint
 from otel_ml.profile.outcomes import GroupLayout
 from otel_ml.profile.outputs import PREDICTION, SCORE
@@ -111,9 +112,8 @@ class Reference:
 
     def design(self, name: str) -> float:
         """Return the design effect of a source, of an unknown one the median of the others."""
-        if name in self.designs:
-            return self.designs[name]
-        return float(np.median(list(self.designs.values()))) if self.designs else 1.0
+        found = self.designs.get(name)
+        return typical_design(self.designs) if found is None else found
 
     @classmethod
     def build(

@@ -11,21 +11,12 @@ from numpy.typing import NDArray
 
 from otel_ml.engine import Budget, Engine
 from otel_ml.profile import Reference
+from otel_ml.testing import ManualClock
 from otel_ml.types import FloatArray
 
 _NOW = 1_700_000_000.0
 _DAY = 86_400.0
 _ROWS = 2500
-
-
-class _Clock:
-    now = _NOW
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def _rows(rng: np.random.Generator, times: FloatArray) -> dict[str, NDArray[Any]]:
@@ -84,7 +75,7 @@ def _fed(
     rows, times = _traffic(kind)
     score = _score(rows)
     labels = (np.random.default_rng(2).random(_ROWS) < score).astype(int)
-    engine = Engine(_REFERENCE, budget=Budget(1, per="100000rows"), clock=_Clock())
+    engine = Engine(_REFERENCE, budget=Budget(1, per="100000rows"), clock=ManualClock(_NOW))
     evidence, changes = {}, []
     for start in range(0, _ROWS, size):
         part = slice(start, start + size)
@@ -97,7 +88,7 @@ def _fed(
         )
         if restart:
             kept = json.loads(json.dumps(engine.snapshot(), allow_nan=False))
-            engine = Engine.restore(kept, clock=_Clock())
+            engine = Engine.restore(kept, clock=ManualClock(_NOW))
         if ids is not None and engine.rows % 500 == 0:  # labels come between batches
             late = slice(engine.rows - 500, engine.rows)
             engine.observe_labels([str(i) for i in range(_ROWS)[late]], labels[late].tolist())

@@ -14,19 +14,10 @@ from otel_ml.counting import count_batch
 from otel_ml.engine import Budget, Engine
 from otel_ml.profile import CLIENTS, REPEATS_SOURCE, Reference
 from otel_ml.state import State
+from otel_ml.testing import ManualClock
 from otel_ml.types import Batch
 
 _NOW = 1_700_000_000.0
-
-
-class _Clock:
-    now = _NOW
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def _rows(rng: np.random.Generator, n: int) -> dict[str, NDArray[Any]]:
@@ -146,7 +137,7 @@ _ALL = _batch(np.random.default_rng(5), 700)
 
 
 def _engine() -> Engine:
-    return Engine(_REFERENCE, budget=Budget(1, per="100000rows"), clock=_Clock())
+    return Engine(_REFERENCE, budget=Budget(1, per="100000rows"), clock=ManualClock(_NOW))
 
 
 @settings(max_examples=12, deadline=None)

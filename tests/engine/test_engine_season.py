@@ -12,21 +12,12 @@ from numpy.typing import NDArray
 
 from otel_ml.engine import Budget, Engine
 from otel_ml.profile import Reference
+from otel_ml.testing import ManualClock
 from otel_ml.types import Batch
 
 _DAY = 86_400.0
 _START = 1_700_006_400.0  # midnight
 _PER_DAY = 2000
-
-
-class _Clock:
-    now = _START + 100 * _DAY
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def _law(rng: np.random.Generator, night: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -54,7 +45,9 @@ _REFERENCE = _reference()
 
 
 def _engine(reference: Reference = _REFERENCE) -> Engine:
-    return Engine(reference, budget=Budget(1, per="100000rows"), clock=_Clock())
+    return Engine(
+        reference, budget=Budget(1, per="100000rows"), clock=ManualClock(_START + 100 * _DAY)
+    )
 
 
 def _opened(engine: Engine) -> list[str]:
@@ -129,7 +122,7 @@ def test_hours_of_rows_not_yet_evaluated_are_kept_across_a_restart() -> None:
         straight.observe(part)
         halted.observe(part)
     text = json.dumps(halted.snapshot(), allow_nan=False)
-    again = Engine.restore(json.loads(text), clock=_Clock())
+    again = Engine.restore(json.loads(text), clock=ManualClock(_START + 100 * _DAY))
     for part in parts[2:]:
         straight.observe(part)
         again.observe(part)
