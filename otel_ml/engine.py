@@ -160,6 +160,8 @@ class Engine:
     ) -> None:
         """Take labels, with any delay and in any order; the next evaluation uses them.
 
+        Many that come at once are evaluated in the order of their predictions.
+
         Parameters
         ----------
         ids
@@ -182,7 +184,9 @@ class Engine:
             self.learner.add_labels(ids, labels)
             return
         assert self.state is not None
-        self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels])
+        now = self.clock.time()
+        for _ in self.state.take_labels([str(i) for i in ids], [category_key(v) for v in labels]):
+            self._evaluate(self.state, now if at is None else at, now)
 
     def evaluate(self, now: float | None = None) -> list[Change]:
         """Evaluate what is pending and return the changes since the last call.
@@ -288,10 +292,7 @@ class Engine:
                 at=at,
             )
         )
-        if rearm:
-            detector.reset(rearm, self.rows)
-        detector.muted[:] = False
-        detector.muted[state.incidents.members()] = True
+        state.settle(rearm, self.rows)
         self.waiting_changes += changes
         self.last_evaluation = now
 
@@ -320,10 +321,7 @@ class Engine:
         if state is None:
             return []
         changes, rearm = state.incidents.apply(command, self.rows, self.clock.time())
-        if rearm:
-            state.detector.reset(rearm, self.rows)
-        state.detector.muted[:] = False
-        state.detector.muted[state.incidents.members()] = True
+        state.settle(rearm, self.rows)
         return changes
 
     def re_reference(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from otel_ml.profile.coder import Codes, encode
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
+
+_LABELS: Final = 250  # that are evaluated together where more come at once,
+_LABEL_EVALUATIONS: Final = 40  # unless it would take more evaluations than this
 
 
 class State:
@@ -127,9 +131,23 @@ class State:
         if self.labelled.late:  # else they are in the reference already
             self._judged(joined)
 
-    def take_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> None:
-        """Join labels, class keys or numbers as text, to predictions and count the outcomes."""
-        self._judged(self.labelled.join.labels(ids, labels))
+    def take_labels(self, ids: Sequence[str], labels: Sequence[Any]) -> Iterator[int]:
+        """Join labels, class keys or numbers as text, to predictions and count the outcomes.
+
+        Yields
+        ------
+        int
+            How many were counted, where more follow, so that the caller can evaluate in between:
+            labels of a whole night tell since when predictions are wrong, unless all are one sum.
+        """
+        joined = self.labelled.join.labels(ids, labels)
+        size = max(_LABELS, math.ceil(len(joined) / _LABEL_EVALUATIONS))
+        if len(joined) > size:
+            joined = sorted(joined, key=lambda j: j.payload.row)
+        for start in range(0, len(joined), size):
+            self._judged(joined[start : start + size])
+            if start + size < len(joined):
+                yield size
 
     def _judged(self, joined: Sequence[Joined[Waiting]]) -> None:
         """Count outcomes, and hand what they add to each source to the next evaluation."""
@@ -211,6 +229,13 @@ class State:
         self.history.add(counts, pending.moments, pending.first_rows(start))
         pending.clear()
         return counts
+
+    def settle(self, rearm: Sequence[int], row: int) -> None:
+        """Re-arm streams, and leave the members of open incidents out of the evidence."""
+        if rearm:
+            self.detector.reset(rearm, row)
+        self.detector.muted[:] = False
+        self.detector.muted[self.incidents.members()] = True
 
     def _plan(self) -> None:
         """Count the reference's rows for less where production shows that rows repeat more."""

@@ -58,7 +58,7 @@ GENERATED: Final = {f"semconv/{name}.py" for name in ("attributes", "events", "m
 # Longer than they should be. A number may only become smaller, and no file may be added.
 TOO_LONG: Final[Mapping[str, int]] = {
     "demo/views.py": 302,
-    "engine.py": 359,
+    "engine.py": 357,
 }
 
 

@@ -168,7 +168,7 @@ class Service:
             c.name: self.reference.profile.mean_sd(c.name) for c in self.reference.layout.sources
         }
         since = Since.of(
-            state.history, state.sources, before, incident.change_row + 1, self.engine.rows
+            state.history, state.sources, before, incident.change_row, self.engine.rows
         )
         effects = [since.described(state.streams[m.stream]) or m.effect for m in incident.members]
         incident = incident.copy()

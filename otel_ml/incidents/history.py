@@ -18,6 +18,7 @@ from otel_ml.types import FloatArray, IntArray, Stream
 __all__ = ["ChangePoint", "History"]
 
 _PRIOR_ROWS: Final = 200.0
+_CLEAR_ROWS: Final = 50  # rows since a change that are enough to describe it
 _DROP: Final = 3.0  # log-likelihood lost at the ends of the change point's interval (about 95 %)
 
 
@@ -97,6 +98,42 @@ class History:
             late = order[-1:]
         counts = self._of(source)[late].sum(axis=0, dtype=np.int64)
         return counts, self.moments[late, source].sum(axis=0, dtype=np.float64)
+
+    def after(self, source: int, row: int) -> tuple[IntArray, FloatArray]:
+        """Return counts and moments of one source after a change, shapes ``(cells,)``, ``(3,)``.
+
+        Parameters
+        ----------
+        source
+            Position of the counted source.
+        row
+            Where the change most likely is.
+
+        Notes
+        -----
+        The evaluation in which it changed holds rows of before as well, and is left out unless
+        there are too few rows without it: labels of many rows may come at once.
+        """
+        counts, moments = self.since(source, row + 1)
+        if int(counts.sum()) >= _CLEAR_ROWS:
+            return counts, moments
+        counted = self._counted(source)
+        begun = counted[counted <= row]
+        return self.since(source, int(begun.max())) if len(begun) else (counts, moments)
+
+    def holds(self, source: int, row: int) -> bool:
+        """Tell whether all is still kept that was counted of a source since a row."""
+        return self.taken <= self.length or bool((self._counted(source) <= row).any())
+
+    def latest(self, source: int) -> int:
+        """Return the first row of the latest evaluation that counted anything of a source."""
+        return int(self._counted(source).max(initial=-1))
+
+    def _counted(self, source: int) -> IntArray:
+        """Return the first rows of the evaluations that counted anything of a source."""
+        order = self._order()
+        counted: IntArray = self.rows[order, source][self._of(source)[order].any(axis=1)]
+        return counted
 
     def _of(self, source: int) -> NDArray[np.int32]:
         return self.counts[:, self._starts[source] : self._starts[source + 1]]

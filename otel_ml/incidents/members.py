@@ -19,7 +19,6 @@ from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Members"]
 
-_CLEAR_ROWS: Final = 50  # rows since a change that are enough to describe it
 _NO_EVIDENCE: Final = -3.0  # log10: what is below is said as this
 
 
@@ -94,10 +93,7 @@ class Members:
     def _effect(self, incident: Incident, stream: int) -> dict[str, Any]:
         info = self.streams[stream]
         source, start = self.sources[info.source], incident.beginning[0]
-        # the evaluation in which it changed holds rows of before as well
-        counts, moments = self.history.since(source, start + 1)
-        if int(counts.sum()) < _CLEAR_ROWS:
-            counts, moments = self.history.since(source, start)
+        counts, moments = self.history.after(source, start)
         nan = float("nan")
         effect = describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
         return {**effect, "columns": self.columns} if info.monitor == "schema" else effect
@@ -144,7 +140,10 @@ class Members:
 
     def arm(self, streams: set[int], row: int) -> None:
         """Look for changes of streams from a row on only."""
-        self._armed |= dict.fromkeys(streams, row)
+        for stream in streams:
+            # labels that come from now on are of rows long before
+            latest = self.history.latest(self.sources[self.streams[stream].source])
+            self._armed[stream] = min(row, latest + 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return what is followed as plain JSON values."""

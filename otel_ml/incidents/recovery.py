@@ -12,12 +12,14 @@ from typing import Final
 
 import numpy as np
 
+from otel_ml.stats.special import log_gamma
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["LEARN_ROWS", "Recovery", "law_of"]
 
 _ENOUGH: Final = 13.8  # a million to one: how much better "back to normal" must explain rows
 LEARN_ROWS: Final = 500  # rows over which the law of an open incident is still learned
+_PRIORS: Final = np.array([5.0, 15.0, 45.0, 135.0, 405.0, 1215.0])  # rows of the reference
 
 
 @dataclass
@@ -64,12 +66,38 @@ class Recovery:
         self.level = min(max(self.level + gain, 0.0), _ENOUGH)
         if self.level in (0.0, _ENOUGH):
             self.done = self.level > 0.0
-        return self.level == 0.0 and self.rows <= LEARN_ROWS
+        return self.level < _ENOUGH / 2 and self.rows <= LEARN_ROWS
 
 
 def law_of(stream: Stream, counts: IntArray) -> FloatArray:
-    """Return the law of counts, smoothed towards the reference by five rows."""
-    return _normal(stream.asked(counts) + 5 * _normal(stream.asked(stream.law)))
+    """Return the law that rows of an incident predict for the next, shape ``(answers,)``.
+
+    Parameters
+    ----------
+    stream
+        What is asked.
+    counts
+        Rows per cell since the change.
+
+    Notes
+    -----
+    The mean of Dirichlet posteriors around the reference, worth few rows or many, each weighed by
+    how likely it makes the counts. A hundred rows in twenty cells are no law: taken as one, they
+    predict the next rows of the same fault worse than the reference does, and the incident would
+    seem to be over. Rows that depend on each other count as fewer.
+
+    References
+    ----------
+    Good, "The Estimation of Probabilities", 1965, on mixtures of Dirichlet priors.
+    """
+    normal = _normal(stream.asked(stream.law))
+    held = stream.asked(counts) / max(stream.design, 1.0)
+    prior = _PRIORS[:, None] * normal
+    likely = log_gamma(_PRIORS) - log_gamma(_PRIORS + held.sum())
+    likely += (log_gamma(prior + held) - log_gamma(prior)).sum(axis=1)
+    weight = np.exp(likely - likely.max())
+    means = (held + prior) / (held.sum() + _PRIORS)[:, None]
+    return _normal(weight @ means / weight.sum())
 
 
 def _normal(law: FloatArray) -> FloatArray:

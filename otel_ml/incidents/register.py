@@ -27,7 +27,6 @@ __all__ = ["Register"]
 
 _KEPT: Final = 200  # closed incidents remembered
 _DAY: Final = 86_400.0
-_REMEMBERED: Final = 7000  # rows since a change after which the counts of it are going
 
 
 class Register:
@@ -168,8 +167,9 @@ class Register:
     def _judge(self, incident: Incident) -> None:
         """Explain an incident from its members as they are, and decide whether it pages."""
         incident.paged = incident.harmful
-        row = incident.beginning[0] + 1  # the evaluation it changed in holds older rows, too
-        if self._seen and self._seen[-1][0] - row <= _REMEMBERED:
+        row = incident.beginning[0]
+        source = self.sources[self.followed.source(incident)]
+        if self._seen and self.followed.history.holds(source, row):
             self._explain(incident, row)
         incident.harmful = incident.paged
         self.attention.decide(incident, self.streams, self.sensitivity)
@@ -195,7 +195,7 @@ class Register:
         culprit = self.streams[incident.culprit.stream]
         whom = None
         if around.recent is not None and culprit.clock == "rows":
-            whom = for_whom(around.recent, culprit, row)
+            whom = for_whom(around.recent, culprit, row + 1)  # its evaluation holds older rows
         incident.whom = None if whom is None else whom.to_json()
         explain(
             incident,

@@ -118,3 +118,35 @@ def test_a_stream_that_counted_nothing_has_no_change_point() -> None:
     history.add(np.zeros((1, 2), dtype=np.int64), np.zeros((1, 3)), np.array([0]))
     found = history.change_point(0, _stream(np.array([0.5, 0.5])))
     assert (found.row, found.lower, found.upper) == (0, 0, 0)
+
+
+def _labels(*chunks: tuple[int, int]) -> History:
+    """Labels of rows that came in chunks: first row and number; before each, rows without."""
+    history = History([2, 2])
+    for i, (row, n) in enumerate(chunks):
+        history.add(np.array([[50, 0], [0, 0]]), np.zeros((2, 3)), np.array([100 * i, 100 * i]))
+        counts = np.array([[50, 0], [n, n]])
+        history.add(counts, np.ones((2, 3)), np.array([100 * i + 50, row]))
+    return history
+
+
+def test_what_came_after_a_change_leaves_out_its_own_evaluation_unless_too_little_is_left() -> None:
+    history = _labels((0, 20), (500, 400), (1000, 20))
+    assert history.after(1, 500)[0].tolist() == [420, 420], "40 rows alone are too few"
+    history = _labels((0, 20), (500, 400), (1000, 25))
+    assert history.after(1, 500)[0].tolist() == [25, 25]
+    assert history.after(1, 1000)[0].tolist() == [25, 25], "or all that there is"
+    assert history.after(0, 0)[0].sum() == 250
+
+
+def test_it_knows_whether_all_since_a_row_is_kept() -> None:
+    history = _labels((0, 20), (500, 400), (1000, 20))
+    assert history.latest(1) == 1000
+    assert history.latest(0) == 250
+    assert history.holds(1, 0)
+    for i in range(history.length - 3):
+        history.add(np.array([[50, 0], [0, 0]]), np.zeros((2, 3)), np.full(2, 2000 + 50 * i))
+    # labels of rows 0 to 499 are gone, those of 500 and later are there, whatever rows came since
+    assert not history.holds(1, 499)
+    assert history.holds(1, 500)
+    assert not history.holds(0, 100)

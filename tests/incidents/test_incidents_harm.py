@@ -234,6 +234,27 @@ def test_all_rows_come_before_a_group_that_changed_as_much() -> None:
     assert _named([whole, worse])[0] == ("performance", "sex=1")
 
 
+def test_errors_come_before_what_their_scores_mean() -> None:
+    """Scores by outcome tell more cells apart, so they have more evidence whatever happened."""
+    meaning = ("calibration", "calibration", "", {"information": 0.3})
+    errors = ("performance", "performance", "", {"before": 0.1, "after": 0.3, "information": 0.1})
+    assert _named([meaning, errors])[0] == ("performance", "performance")
+    of_group = ("calibration", "sex=1", "", {"information": 0.5})
+    worse = ("performance", "sex=1", "", {"before": 0.1, "after": 0.5, "information": 0.3})
+    assert _named([meaning, of_group, worse])[0] == ("performance", "sex=1")
+    # where errors did not rise, what scores mean is all there is
+    assert _named([of_group, meaning])[0][0] == "calibration"
+
+
+def test_the_scores_of_one_group_are_no_reason_for_errors_of_others() -> None:
+    score = ("score_drift", "race=8", "", {"information": 0.4})
+    errors = ("performance", "sex=2", "", {"before": 0.1, "after": 0.3, "information": 0.1})
+    own = ("performance", "race=8", "", {"before": 0.1, "after": 0.3, "information": 0.1})
+    assert _named([score, errors])[0] == ("performance", "sex=2")
+    assert _named([score, own])[0] == ("score_drift", "race=8")
+    assert _named([score, _SCORE, errors])[0] == ("score_drift", "score")
+
+
 def test_relations_alone_and_outputs_alone_are_ranked_by_evidence() -> None:
     one = ("joint_drift", "a", "", {"information": 0.1})
     two = ("joint_drift", "b", "", {"information": 0.9})

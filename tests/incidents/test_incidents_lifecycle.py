@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from otel_ml.engine import Budget, Engine
 from otel_ml.incidents import Change, Incident
 from otel_ml.incidents.members import Members
-from otel_ml.incidents.recovery import Recovery
+from otel_ml.incidents.recovery import Recovery, law_of
 from otel_ml.profile import Reference
 from otel_ml.testing import ManualClock
 from otel_ml.types import Batch
@@ -477,6 +478,49 @@ def test_rows_that_depend_on_each_other_say_less_about_recovery(design: float) -
     for _ in range(1000):
         recovery.follow(stream, fault)
     assert not recovery.done
+
+
+@pytest.mark.parametrize("cells", [2, 10, 24, 60])
+@pytest.mark.parametrize("learned", [60, 100, 200])
+def test_a_fault_that_lasts_is_not_taken_for_over(cells: int, learned: int) -> None:
+    """The law of a few rows in many cells fits those rows only; the next are not like it.
+
+    A fault worth 0.15 nats a row lasts 500 rows more. By design one in a million seems to be over;
+    of 200, more than the 99.9 % quantile of Binomial(200, 0.01) fail.
+    """
+    traffic = _Traffic(6)
+    assert traffic.engine.state is not None
+    found = next(s for s in traffic.engine.state.streams if s.target == "unused" and not s.defect)
+    rng = np.random.default_rng([cells, learned])
+    over = 0
+    for _ in range(200):
+        law = rng.dirichlet(np.full(cells, 3.0))
+        stream = replace(found, law=law, cells=tuple(map(str, range(cells))), yes=None, design=1.0)
+        fault = _away(rng, law, 0.15)
+        seen = rng.multinomial(learned, fault)
+        recovery = Recovery(0, law_of(stream, seen))
+        done = False
+        for _ in range(10):
+            counts = rng.multinomial(50, fault)
+            seen = seen + counts
+            if recovery.follow(stream, counts):
+                recovery.law = law_of(stream, seen)
+            done |= recovery.done
+        over += done
+    assert over <= binom.ppf(0.999, 200, 0.01)
+
+
+def _away(rng: np.random.Generator, law: Any, nats: float) -> Any:
+    """Return a law from which another one is told apart at so many nats a row."""
+    direction = rng.normal(size=len(law))
+    low, high = 0.0, 50.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        tilted = law * np.exp(middle * direction - np.max(middle * direction))
+        tilted /= tilted.sum()
+        gain = float((tilted * np.log(np.maximum(tilted, 1e-300) / law)).sum())
+        low, high = (middle, high) if gain < nats else (low, middle)
+    return tilted
 
 
 def test_severity_that_rises_is_said() -> None:

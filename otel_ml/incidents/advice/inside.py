@@ -47,7 +47,7 @@ def only_inside(member: Member, streams: Sequence[Stream], since: Since) -> bool
     if inside is None or every is None:
         return None
     held = since.counts[since.sources[inside.source]].astype(np.float64)
-    rest = since.counts[since.sources[every.source]] - held
+    rest = np.maximum(since.counts[since.sources[every.source]] - held, 0)
     if min(held.sum(), rest.sum()) < _MIN_ROWS:
         return None
 

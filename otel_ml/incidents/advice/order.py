@@ -18,6 +18,7 @@ _OF_CELLS: Final = ("input_drift", "data_quality")
 _OUT: Final = "out_of_distribution"
 _GROUPED: Final = ("score_drift", "calibration", "performance")
 _COMPARABLE: Final = 0.5  # of the strongest member's evidence per row
+_LABELLED: Final = ("calibration", "performance")
 _SLACK_ROWS: Final = 100
 _LEVEL: Final[Mapping[str, int]] = {
     "data_quality": 0,
@@ -54,12 +55,14 @@ def rank_members(
     Notes
     -----
     What changed by itself comes before what follows from it: an input or a defect before the
-    relations it breaks, those before outputs, those before errors. Where residuals given the other
-    features are watched and some moved, an input whose own residual did not is a follower too.
-    Among equals the evidence of one row decides; members within a factor of two of the strongest,
-    of the same change, are in the order of the harm they imply, but for residuals: a relation broke
-    where it broke most. All rows come before a group, unless the rows outside of it are as they
-    were.
+    relations it breaks, those before outputs, those before errors, and errors before what
+    scores mean: that tells more cells apart, so it has the larger evidence of the two whatever
+    happened. Where residuals given the other features are watched and some moved, an input
+    whose own residual did not is a follower too. Among equals the evidence of one row decides;
+    members within a factor of two of the strongest, of the same change, are in the order of the
+    harm they imply, but for residuals: a relation broke where it broke most. All rows come
+    before a group, unless the rows outside of it are as they were; and the scores of one group
+    are no reason for the errors of others.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
@@ -68,6 +71,8 @@ def rank_members(
     # what moved in all rows moved in its groups as well
     groups = [m for m in members if m.monitor in _GROUPED and "=" in m.target]
     inside = {m.stream: None if since is None else only_inside(m, streams, since) for m in groups}
+    wrong = any(m.monitor == "performance" for m in members)
+    judged = {_scope(m) for m in members if m.monitor in _LABELLED}
 
     def level(member: Member) -> float:
         base: float = _LEVEL.get(member.monitor, 0)
@@ -75,6 +80,10 @@ def rank_members(
             base += -0.25 if alone else 0.25
         if member.monitor == "joint_drift":
             base = 2 if own else 0
+        elif member.monitor == "calibration" and wrong:
+            base += 0.1
+        elif member.monitor == "score_drift" and _scope(member) and _scope(member) not in judged:
+            base = _LEVEL["performance"] + 1 if judged else base
         elif member.monitor == "input_drift" and residuals & own and member.target not in defects:
             base = 0 if member.target in residuals else 1
         return base
@@ -109,3 +118,8 @@ def rank_members(
         return (level(member), 1.0, 0.0, -strength(member), -harm)
 
     return sorted(members, key=place)
+
+
+def _scope(member: Member) -> str:
+    """Return the group a member is about, nothing for all rows."""
+    return member.target if "=" in member.target else ""

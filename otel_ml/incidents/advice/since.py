@@ -29,6 +29,10 @@ class Counted(Protocol):
         """Return counts and moments of one source from a row on."""
         ...  # pragma: no cover
 
+    def after(self, source: int, row: int) -> tuple[IntArray, FloatArray]:
+        """Return counts and moments of one source after a change at a row."""
+        ...  # pragma: no cover
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Since:
@@ -72,11 +76,11 @@ class Since:
         sources, before
             As for the class.
         row
-            First row after the change.
+            Where the change most likely is.
         now
             Rows seen.
         """
-        found = [history.since(i, row) for i in sources.values()]
+        found = [history.after(i, row) for i in sources.values()]
         late = [history.since(i, (row + now) // 2)[0] for i in sources.values()]
         index = {name: i for i, name in enumerate(sources)}
         counts = _stacked([counts for counts, _ in found])
