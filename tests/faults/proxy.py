@@ -140,6 +140,7 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
+        self._loop.run_until_complete(_finished())
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -160,6 +161,15 @@ class Proxy:
         finally:
             _reset(writer)
             self._pairs.discard(pair)
+
+
+async def _finished() -> None:
+    """Cancel what came in at the last moment, and let every connection be lost."""
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 class _Reset(ConnectionError):
@@ -186,10 +196,10 @@ async def _serve(
             writer.close()
             await writer.wait_closed()
     finally:
+        above.transport.abort()  # before anything is waited for: whoever waits may be cancelled
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        above.transport.abort()
 
 
 async def _pump(
