@@ -12,18 +12,8 @@ from otel_ml.errors import DataError, StateError
 from otel_ml.profile import Reference
 from otel_ml.profile.coder import chunk_counts, encode
 from otel_ml.profile.profile import Profile
+from otel_ml.testing import ManualClock
 from otel_ml.types import Batch
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def _columns(rng: np.random.Generator, n: int) -> dict[str, Any]:
@@ -46,7 +36,7 @@ def _world() -> tuple[Reference, dict[str, Any], Any]:
 
 def _run(size: int, *, budget: str = "100000rows") -> tuple[Engine, list[Any]]:
     reference, rows, scores = _world()
-    engine = Engine(reference, budget=Budget(1, per=budget), clock=_Clock())
+    engine = Engine(reference, budget=Budget(1, per=budget), clock=ManualClock())
     changes = []
     for a in range(0, 6000, size):
         part = slice(a, a + size)
@@ -96,12 +86,12 @@ def test_a_budget_in_rows_is_not_spent_by_looking_often() -> None:
     rng = np.random.default_rng(1)
     evidence = []
     for often in (False, True):
-        clock = _Clock()
+        clock = ManualClock()
         engine = Engine(reference, budget=Budget(1, per="100000rows"), clock=clock)
         for _ in range(1500):
             engine.observe(_columns(rng, 1), scores=rng.random(1))
-            clock.now += 11.0 * often
-            engine.evaluate(clock.now)
+            clock.advance(11.0 * often)
+            engine.evaluate(clock.time())
         assert engine.state is not None
         assert engine.state.detector.evaluations == (1500 if often else 30)
         evidence.append(engine.evidence_log10)
@@ -111,29 +101,29 @@ def test_a_budget_in_rows_is_not_spent_by_looking_often() -> None:
 
 def test_an_evaluation_comes_after_ten_seconds_or_fifty_rows() -> None:
     reference, rows, scores = _world()
-    clock = _Clock()
+    clock = ManualClock()
     engine = Engine(reference, clock=clock)
 
     def serve(a: int, b: int) -> int:
         engine.observe({k: v[a:b] for k, v in rows.items()}, scores=scores[a:b])
-        engine.evaluate(clock.now)
+        engine.evaluate(clock.time())
         assert engine.state is not None
         return engine.state.detector.evaluations
 
     assert serve(0, 49) == 0
-    clock.now += 9.9
+    clock.advance(9.9)
     assert serve(49, 49) == 0
-    clock.now += 0.2
+    clock.advance(0.2)
     assert serve(49, 49) == 1
     assert serve(49, 98) == 1
     assert serve(98, 99) == 2
-    clock.now += 100
+    clock.advance(100)
     assert serve(99, 99) == 2  # nothing waits
 
 
 def test_a_time_far_ahead_or_none_does_not_date_incidents() -> None:
     reference, rows, scores = _world()
-    engine = Engine(reference, budget=Budget(1, per="10000rows"), clock=_Clock())
+    engine = Engine(reference, budget=Budget(1, per="10000rows"), clock=ManualClock())
     times = np.full(500, 1_699_999_000.0)
     times[::7] = 4.1e9
     times[::11] = np.nan
@@ -151,7 +141,7 @@ def test_merged_profiles_are_counted_as_their_rows_and_show_the_same_faults() ->
     """Not the same evidence: counts do not tell how rows depend on each other, or repeat."""
     reference, rows, scores = _world()
     straight, merged = (
-        Engine(reference, budget=Budget(1, per="100000rows"), clock=_Clock()) for _ in range(2)
+        Engine(reference, budget=Budget(1, per="100000rows"), clock=ManualClock()) for _ in range(2)
     )
     for a in range(0, 6000, 50):
         part = slice(a, a + 50)

@@ -10,16 +10,7 @@ import pytest
 from otel_ml.engine import Budget, Engine
 from otel_ml.incidents import Command
 from otel_ml.profile import Reference
-
-
-class _Clock:
-    now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
+from otel_ml.testing import ManualClock
 
 
 def _leaves(value: Any) -> int:
@@ -42,7 +33,7 @@ def test_nothing_kept_grows_from_ten_to_a_hundred_thousand_rows() -> None:
         labels=(rng.random(n) < scores).astype(int),
         model_name="m",
     )
-    clock = _Clock()
+    clock = ManualClock()
     engine = Engine(reference, budget=Budget(1, per="10000rows"), clock=clock, label_capacity=1000)
     sizes: dict[int, int] = {}
     for step in range(200):
@@ -59,7 +50,7 @@ def test_nothing_kept_grows_from_ten_to_a_hundred_thousand_rows() -> None:
             ids=[f"r{i}" for i in rows],
             aliases=[f"q{i}" for i in rows],
             clients=[f"c{i}" for i in rows],
-            event_times=clock.now + rng.normal(0, 5000, 500),
+            event_times=clock.time() + rng.normal(0, 5000, 500),
             durations=rng.lognormal(0, 1, 5),
             sizes=rng.integers(1, 10**6, 5),
             errors=[f"Error{step}"] * 2,
@@ -67,8 +58,8 @@ def test_nothing_kept_grows_from_ten_to_a_hundred_thousand_rows() -> None:
         # half of the labels find their prediction, the others never will
         engine.observe_labels([f"r{i}" for i in rows[::2]], rng.integers(0, 2, 250).tolist())
         engine.observe_labels([f"nobody{i}" for i in rows[::2]], [1] * 250)
-        clock.now += 3600
-        engine.evaluate(clock.now)
+        clock.advance(3600)
+        engine.evaluate(clock.time())
         held = {k: v for k, v in engine.snapshot().items() if k != "reference"}
         held["state"]["incidents"].pop("closed")  # up to two hundred are kept
         sizes[engine.rows] = _leaves(held)
@@ -85,15 +76,15 @@ def test_closed_incidents_are_forgotten_after_two_hundred() -> None:
     engine = Engine(
         Reference.build({"x": rng.normal(size=3000)}, model_name="m"),
         budget=Budget(1, per="1000rows"),
-        clock=_Clock(),
+        clock=ManualClock(),
     )
     opened = 0
     for _ in range(400):
         engine.observe({"x": rng.normal(5.0, 1, 50)})
-        for change in engine.evaluate(_Clock.now):
+        for change in engine.evaluate():
             if change.state == "opened":
                 opened += 1
-                engine.apply(Command("close", _Clock.now, id=change.incident.id))
+                engine.apply(Command("close", engine.clock.time(), id=change.incident.id))
     assert engine.state is not None
     assert opened > 201
     assert len(engine.state.incidents.closed) == 200

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 from otel_ml.engine import Budget, Engine
 from otel_ml.errors import StateError
 from otel_ml.profile import Reference
-
-
-class _Clock:
-    now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
+from otel_ml.testing import ManualClock
 
 
 def _columns(rng: np.random.Generator, n: int) -> dict[str, Any]:
@@ -40,6 +31,7 @@ def _score(columns: dict[str, Any]) -> Any:
 
 _MADE = _columns(np.random.default_rng(0), 3000)
 _SCORES = _score(_MADE)
+_NOW = ManualClock().time()
 _REFERENCE = Reference.build(
     _MADE,
     scores=_SCORES,
@@ -68,7 +60,7 @@ def _traffic(n: int) -> list[dict[str, Any]]:
                 "scores": scores,
                 "ids": [f"r{row + i}" for i in range(size)],
                 "aliases": [f"q{row + i}" if i % 3 else None for i in range(size)],
-                "event_times": _Clock.now + row * 0.5 + rng.normal(0, 20, size),
+                "event_times": _NOW + row * 0.5 + rng.normal(0, 20, size),
                 "durations": rng.lognormal(-4, 0.3, 1) * (30 if row > 0.8 * n else 1),
                 "label_ids": [f"r{i}" for i in rng.integers(max(0, row - 500), row + 50, 30)],
                 "labels": rng.integers(0, 2, 30).tolist(),
@@ -84,12 +76,12 @@ def _feed(engine: Engine, steps: list[dict[str, Any]], changes: list[Any], *, as
         engine.observe(step["columns"], **held)
         engine.observe_labels(step["label_ids"], step["labels"])
         if i % ask == 0:  # changes wait inside the engine until they are asked for
-            changes += [c.to_json() for c in engine.evaluate(_Clock.now)]
+            changes += [c.to_json() for c in engine.evaluate(_NOW)]
 
 
 def _through_json(engine: Engine) -> Engine:
     text = json.dumps(engine.snapshot(), allow_nan=False)
-    return Engine.restore(json.loads(text), clock=_Clock())
+    return Engine.restore(json.loads(text), clock=ManualClock())
 
 
 _STEPS = _traffic(4000)
@@ -100,7 +92,9 @@ _STEPS = _traffic(4000)
 @given(st.integers(0, len(_STEPS)), st.sampled_from([1, 9]))
 def test_a_split_anywhere_changes_nothing(cut: int, ask: int) -> None:
     halted, straight = (
-        Engine(_REFERENCE, budget=Budget(1, per="100000rows"), clock=_Clock(), label_capacity=300)
+        Engine(
+            _REFERENCE, budget=Budget(1, per="100000rows"), clock=ManualClock(), label_capacity=300
+        )
         for _ in range(2)
     )
     one: list[Any] = []
@@ -111,8 +105,8 @@ def test_a_split_anywhere_changes_nothing(cut: int, ask: int) -> None:
     assert again.snapshot() == halted.snapshot()
     _feed(again, _STEPS[cut:], one, ask=ask)
     _feed(straight, _STEPS[cut:], two, ask=ask)
-    one += [c.to_json() for c in again.evaluate(_Clock.now + 100)]
-    two += [c.to_json() for c in straight.evaluate(_Clock.now + 100)]
+    one += [c.to_json() for c in again.evaluate(_NOW + 100)]
+    two += [c.to_json() for c in straight.evaluate(_NOW + 100)]
     assert one == two
     assert [c["state"] for c in two].count("opened") >= 2
     assert json.dumps(again.snapshot()) == json.dumps(straight.snapshot())
@@ -125,7 +119,9 @@ def test_a_split_anywhere_changes_nothing(cut: int, ask: int) -> None:
 @given(st.integers(0, 40))
 def test_a_split_while_learning_changes_nothing(cut: int) -> None:
     engines = [
-        Engine(None, learn_rows=1500, clock=_Clock(), learn={"sensitive": ["c"], "min_group": 5})
+        Engine(
+            None, learn_rows=1500, clock=ManualClock(), learn={"sensitive": ["c"], "min_group": 5}
+        )
         for _ in range(2)
     ]
     for engine in engines:
@@ -141,7 +137,7 @@ def test_a_split_while_learning_changes_nothing(cut: int) -> None:
 
 
 def test_labels_wait_across_a_restart() -> None:
-    engine = Engine(_REFERENCE, clock=_Clock())
+    engine = Engine(_REFERENCE, clock=ManualClock())
     step = _STEPS[0]
     engine.observe(step["columns"], scores=step["scores"], ids=step["ids"], aliases=step["aliases"])
     engine.observe_labels(["early"], ["1"])
@@ -169,7 +165,7 @@ def test_labels_wait_across_a_restart() -> None:
     ],
 )
 def test_a_snapshot_that_cannot_be_used_says_so(damage: Any) -> None:
-    engine = Engine(_REFERENCE, clock=_Clock())
+    engine = Engine(_REFERENCE, clock=ManualClock())
     _feed(engine, _STEPS[:5], [], ask=1)
     snapshot = json.loads(json.dumps(engine.snapshot()))
     damage(snapshot)

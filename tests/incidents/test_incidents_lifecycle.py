@@ -22,16 +22,6 @@ Columns: TypeAlias = dict[str, Any]
 Fault: TypeAlias = Callable[[Columns, np.random.Generator], None]
 
 
-class _Clock:
-    now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 def _columns(rng: np.random.Generator, n: int) -> Columns:
     return {
         "age": rng.gamma(9, 5, n),
@@ -282,12 +272,12 @@ def test_a_feature_called_like_a_service_question_is_watched_all_the_same() -> N
     rng = np.random.default_rng(0)
     names = ["latency", "errors", "performance", "overall"]
     reference = Reference.build({n: rng.normal(size=4000) for n in names}, model_name="m")
-    engine = Engine(reference, budget=Budget(1, per="100000rows"), clock=_Clock())
+    engine = Engine(reference, budget=Budget(1, per="100000rows"), clock=ManualClock())
     engine.observe({n: rng.normal(size=1000) for n in names}, durations=np.full(1000, 0.01))
-    assert engine.evaluate(_Clock.now) == []
+    assert engine.evaluate() == []
     moved = {n: rng.normal(2.0 * (n == "latency"), 1, size=500) for n in names}
     engine.observe(moved, durations=np.full(500, 5.0))
-    opened = _opened(engine.evaluate(_Clock.now))
+    opened = _opened(engine.evaluate())
     assert len({i.cause for i in opened}) == 2
     for incident in opened:
         assert {m.monitor for m in incident.members} <= (
@@ -302,8 +292,8 @@ def test_calls_that_fail_without_a_row_are_an_incident() -> None:
     traffic.send(500)
     for _ in range(40):
         traffic.engine.observe(Batch(0, {}, errors=["ValueError"] * 5))
-        _Clock.now += 11
-        changes = traffic.engine.evaluate(_Clock.now)
+        traffic.clock.advance(11)
+        changes = traffic.engine.evaluate()
         if changes:
             break
     (incident,) = _opened(changes)

@@ -21,6 +21,7 @@ from scipy.stats import chi2
 from otel_ml.engine import Budget, Engine
 from otel_ml.monitors import MONITORS, Detector
 from otel_ml.profile import CategoryCells, Cells, Layout, NumericCells, Profile, Reference
+from otel_ml.testing import ManualClock
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 _BUDGET_ROWS = 10_000
@@ -243,16 +244,6 @@ def _seasonal(rng: np.random.Generator, n: int, start: float) -> Batch:
     return Batch(n, columns, scores=_score(columns), event_times=times)
 
 
-class _Clock:
-    now = _START + 100 * _DAY
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 Traffic = Callable[[np.random.Generator, int, float], Batch]
 
 
@@ -268,7 +259,9 @@ def _incidents(traffic: Traffic, reference_rows: int, *, timed: bool = True) -> 
             times=past.event_times if timed else None,
             model_name="m",
         )
-        engine = Engine(reference, budget=Budget(1, per="1000rows"), clock=_Clock())
+        engine = Engine(
+            reference, budget=Budget(1, per="1000rows"), clock=ManualClock(_START + 100 * _DAY)
+        )
         engine.observe(traffic(rng, _RUN_ROWS, _START + 10 * _DAY))
         opened = [c.incident for c in engine.evaluate() if c.state == "opened"]
         found += [f"{i.culprit.monitor}:{i.culprit.target}" for i in opened]
