@@ -144,10 +144,15 @@ class State:
         size = max(_LABELS, math.ceil(len(joined) / _LABEL_EVALUATIONS))
         if len(joined) > size:
             joined = sorted(joined, key=lambda j: j.payload.row)
-        for start in range(0, len(joined), size):
-            self._judged(joined[start : start + size])
-            if start + size < len(joined):
-                yield size
+        done = 0
+        try:
+            for start in range(0, len(joined), size):
+                done = start + size
+                self._judged(joined[start:done])
+                if done < len(joined):
+                    yield size
+        finally:
+            self._judged(joined[done:])  # whoever evaluates may fail: the others count all the same
 
     def _judged(self, joined: Sequence[Joined[Waiting]]) -> None:
         """Count outcomes, and hand what they add to each source to the next evaluation."""

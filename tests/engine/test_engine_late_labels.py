@@ -176,3 +176,23 @@ def test_labels_in_any_order_are_evaluated_in_that_of_their_predictions(
     (opened, *_) = engine.evaluate()
     lower, upper = opened.incident.change_row_interval
     assert lower <= 8_000 <= upper
+
+
+def test_labels_count_even_where_an_evaluation_in_between_fails(
+    reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = _Rows(np.random.default_rng(6), 1_000)
+    engine, _ = _engine(reference)
+    engine.observe({"x": day.x}, **day.part(0, 1_000))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no evaluation")
+
+    monkeypatch.setattr(engine, "_evaluate", fails)
+    with pytest.raises(RuntimeError, match="no evaluation"):
+        engine.observe_labels(day.ids, day.labels.tolist())
+    state = engine.state
+    assert state is not None
+    assert state.labelled.outcomes is not None
+    assert int(state.labelled.outcomes[0].sum()) == 1_000
+    assert state.pending.counts[state.sources["error:overall"]].sum() == 1_000
