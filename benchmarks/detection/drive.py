@@ -17,6 +17,7 @@ from otel_ml.types import Batch
 
 BUDGET: Final = Budget(1, per="100000rows")
 LABEL_DELAY: Final = 500
+SOON: Final = 100  # rows after it opened
 
 
 class Clock:
@@ -45,7 +46,8 @@ class Seen:
     seconds
         CPU time the engine took.
     incidents
-        The incidents, as JSON, each as it was when it opened, with ``later`` as it was last.
+        The incidents, as JSON, each as it was when it opened, with ``soon`` as it was 100 rows
+        later, and ``later`` as it was last.
     """
 
     rows: int = 0
@@ -53,12 +55,14 @@ class Seen:
     incidents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, changes: list[Any]) -> None:
-        """Keep the changes the engine returned."""
+        """Keep the changes the engine returned after the latest rows."""
         for change in changes:
             told = brief(change.incident.to_json())
             held = self.incidents.setdefault(told["id"], told)
             if held is not told:
                 held["later"] = told
+                if self.rows <= held["opened_row"] + SOON:
+                    held["soon"] = told
 
 
 def brief(incident: dict[str, Any]) -> dict[str, Any]:

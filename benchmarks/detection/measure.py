@@ -174,10 +174,12 @@ def judged(seen: Seen, truth: Truth, onset: int, stop: int, fault: Fault) -> dic
         incident = best[1]
         last = incident.get("later", incident)
         names = [m[1] for m in incident["members"]]
+        soon = [m[1] for m in incident.get("soon", incident)["members"]]
         lasting = [m[1] for m in last["members"]]
         found |= {
             "first": names[0],
             "first_right": names[0] in truth.right,
+            "first_right_soon": soon[0] in truth.right,
             "first_right_later": lasting[0] in truth.right,
             "among": bool(truth.right.intersection(lasting)),
             "members": len(lasting),

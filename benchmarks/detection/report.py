@@ -130,6 +130,7 @@ def judged(group: list[Record]) -> list[str]:
         share(r["found"] for r in group),
         _middle([r["delay"] for r in group]),
         share(r.get("first_right", False) for r in group),
+        share(r.get("first_right_soon", False) for r in group),
         share(r.get("first_right_later", False) for r in group),
         share(r.get("among", False) for r in group),
         share(r["paged"] for r in found),
@@ -140,8 +141,8 @@ def judged(group: list[Record]) -> list[str]:
 
 
 _JUDGED: Final = [
-    "runs", "found", "median delay", "culprit first", "culprit, 500 rows later", "among members",
-    "paged of found", "cause first", "cause, 500 rows later", "in first three",
+    "runs", "found", "median delay", "culprit first", "100 rows later", "500 rows later",
+    "among members", "paged of found", "cause first", "cause, 500 rows later", "in first three",
 ]  # fmt: skip
 
 

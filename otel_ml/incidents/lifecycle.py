@@ -104,7 +104,7 @@ class Incidents(Register):
         for position, incident in enumerate(self.open):
             incident.evidence_now_log10 = self.followed.evidence(incident, evidence.raw)
             state = touched.get(position)
-            before = (incident.cause, incident.severity, incident.paged)
+            before = _said(incident)
             begun = {incident.beginning[0] if incident.spell else incident.opened_row}
             begun |= {m.joined_row for m in incident.members}
             # more rows tell causes apart better, and there are enough soon
@@ -114,7 +114,7 @@ class Incidents(Register):
                 self._judge(incident)
             if state == "opened":
                 self._begin(incident, evidence.at)
-            if state or before != (incident.cause, incident.severity, incident.paged):
+            if state or before != _said(incident):
                 incident.updated_row = evidence.row
                 changes.append(Change(state or "updated", incident.copy(), evidence.at))
         return changes, rearm
@@ -206,3 +206,9 @@ class Incidents(Register):
         closed, rearm = self.end(over, evidence.row, evidence.at, "recovered")
         changes += closed
         return rearm
+
+
+def _said(incident: Incident) -> tuple[object, ...]:
+    """Return what is told anew once it is another: cause, culprit, severity and paging."""
+    first = incident.culprit.stream if incident.members else None
+    return incident.cause, first, incident.severity, incident.paged

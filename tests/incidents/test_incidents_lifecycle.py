@@ -258,6 +258,33 @@ def test_it_is_explained_again_while_more_rows_tell_causes_apart(begin: int) -> 
             assert "updated" in [c.state for c in changes]
 
 
+def test_another_first_member_is_told_though_the_cause_is_the_same() -> None:
+    """Two inputs move alike: which of them matters is known some rows later, and said."""
+    told_anew = 0
+    for seed in range(12):
+        traffic = _Traffic(seed)
+        traffic.send(1000)
+
+        def moved(columns: Columns, rng: np.random.Generator) -> None:
+            columns["unused"] = columns["unused"] + 0.6
+            columns["income"] = columns["income"] + 0.6 * 8
+
+        said: dict[str, Incident] = {}
+        for _ in range(12):
+            for change in traffic.send(50, moved):
+                before = said.get(change.incident.id)
+                said[change.incident.id] = change.incident
+                if before is not None and before.cause == change.incident.cause:
+                    told_anew += before.culprit.target != change.incident.culprit.target
+            for incident in traffic.engine.incidents:
+                last = said[incident.id]
+                assert (last.cause, last.culprit.target) == (
+                    incident.cause,
+                    incident.culprit.target,
+                )
+    assert told_anew, "or it shows nothing"
+
+
 def test_the_id_is_the_same_in_every_process_that_sees_the_change() -> None:
     ids = []
     for _ in range(2):
