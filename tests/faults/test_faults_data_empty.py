@@ -68,10 +68,14 @@ def test_no_calibration_is_made_of_them(probabilities: dict[str, Any], kind: str
     with faulty(settings=probabilities) as trial:
         ids = [f"i{i}" for i in range(n)]
         trial.observe(n, features={"a": rng.normal(size=n)}, scores=scores, ids=ids)
-        trial.call(otel_ml.record_labels, ids=ids, labels=["1"] * n, model="m")
+        # those few logits that could be probabilities mean what they say
+        told = (rng.random(n) < scores).tolist() if kind == "logits" else [True] * n
+        labels = ["1" if yes else "0" for yes in told]
+        trial.call(otel_ml.record_labels, ids=ids, labels=labels, model="m")
         trial.books()
-        told = [e for e in trial.sink.events("ml.incident") if "calibration" in str(e.attributes)]
-        assert not told or kind == "sum", told
+        events = trial.sink.events("ml.incident")
+        found = [e for e in events if "calibration" in str(e.attributes)]
+        assert not found or kind == "sum", found
 
 
 @pytest.fixture(scope="module")

@@ -124,9 +124,12 @@ class Traffic:
 @pytest.fixture
 def with_reference(start: Any, reference_file: Any) -> MemoryPipeline:
     rng = np.random.default_rng(9)
+    rows = np.random.default_rng(5).normal(size=(3000, 2))  # those of the file
+    score = 1 / (1 + np.exp(-rows.sum(axis=1)))
     path = reference_file(
         "churn",
         "1",
+        labels=np.where(rng.random(3000) < score, "yes", "no"),
         also={"sex": rng.choice(["f", "m", "rare"], 3000, p=[0.495, 0.495, 0.01])},
         sensitive=["sex"],
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml.incidents.advice.implied import Effects, Sensitivities, implied_change
-from otel_ml.incidents.advice.inside import only_inside
+from otel_ml.incidents.advice.inside import only_inside, share_of_rows
 from otel_ml.incidents.advice.since import Since
 from otel_ml.incidents.incident import Member
 from otel_ml.types import Stream
@@ -61,8 +61,9 @@ def rank_members(
     whose own residual did not is a follower too. Among equals the evidence of one row decides;
     members within a factor of two of the strongest, of the same change, are in the order of the
     harm they imply, but for residuals: a relation broke where it broke most. All rows come
-    before a group, unless the rows outside of it are as they were; and the scores of one group
-    are no reason for the errors of others.
+    before a group, unless the rows outside of it are as they were; of several such groups the
+    one comes first that explains most of it, by its evidence and its share of the rows; and the
+    scores of one group are no reason for the errors of others.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
@@ -90,7 +91,10 @@ def rank_members(
 
     def strength(member: Member) -> float:
         effect = member.effect
-        return float(effect.get("information", effect.get("total_variation", 0.0)))
+        found = float(effect.get("information", effect.get("total_variation", 0.0)))
+        if since is None or not inside.get(member.stream):
+            return found
+        return found * share_of_rows(member, streams, since)
 
     first = min((level(m) for m in members), default=0)
     leading = [m for m in members if level(m) == first]
