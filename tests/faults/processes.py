@@ -56,8 +56,7 @@ def alone(
     first = ""
     try:
         if send:
-            assert process.stdout is not None
-            first = process.stdout.readline()
+            first = _first_line(process)
             for number in send:
                 process.send_signal(number)
         out, err = process.communicate(timeout=timeout)
@@ -66,6 +65,18 @@ def alone(
         out, err = process.communicate()
         raise AssertionError(f"hangs after {timeout} s\n{first}{out}\n{err}") from None
     return Finished(process.returncode, first + out, err, time.monotonic() - began)
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """Return the first line a process writes, and nothing of what follows: that stays in its pipe.
+
+    A file object would read ahead, and what it has read `communicate` does not see.
+    """
+    assert process.stdout is not None
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
 
 
 def started(
