@@ -22,6 +22,7 @@ Fault: TypeAlias = Literal["none", "group", "all"]
 
 _OF_LABELS = ("concept_drift", "label_problem", "calibration_shift", "performance_drop")
 _ROUND = 250
+_PACES = 20
 _START = 2_000  # where faults begin, of the rows of the pace
 _CHUNKS = (50, 100, 300, 500, 1000, 2000)
 _EVALUATIONS = (50, 100, 250, 500, 1000)
@@ -99,26 +100,28 @@ def _paced(reference: Reference, seed: int, fault: Fault, *, even: bool) -> list
     return changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("even", [True, False], ids=["even", "in-lumps"])
 def test_a_group_that_is_wronged_is_named_at_any_pace(reference: Reference, even: bool) -> None:
     """In 95 of 100 paces there is one incident, and it is of the group's errors.
 
-    Fewer than the 0.1 % quantile of Binomial(40, 0.95) fail.
+    Fewer than the 0.1 % quantile of Binomial(20, 0.95) fail.
     """
     right = 0
-    for seed in range(40):
+    for seed in range(_PACES):
         named = _told(_paced(reference, seed, "group", even=even))
         right += list(named.values()) == [("subgroup_performance_drop", "g=b")]
-    assert right >= binom.ppf(0.001, 40, 0.95)
+    assert right >= binom.ppf(0.001, _PACES, 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("even", [True, False], ids=["even", "in-lumps"])
 def test_a_model_that_is_wrong_for_all_is_one_incident(reference: Reference, even: bool) -> None:
     right = 0
-    for seed in range(40):
+    for seed in range(_PACES):
         named = _told(_paced(reference, seed, "all", even=even))
         right += [target for _, target in named.values()] == ["performance"]
-    assert right >= binom.ppf(0.001, 40, 0.95)
+    assert right >= binom.ppf(0.001, _PACES, 0.95)
 
 
 def _night(reference: Reference, seed: int, *, broken: int, rows: int = 20_000) -> list[Change]:
@@ -151,6 +154,7 @@ def test_labels_of_a_day_tell_since_when_it_is_wrong(reference: Reference, broke
         assert upper - lower <= 2_000
 
 
+@pytest.mark.slow
 def test_labels_of_quiet_days_open_nothing(reference: Reference) -> None:
     """A million labelled rows at one false incident per 100,000: ten, give or take chance."""
     opened = sum(

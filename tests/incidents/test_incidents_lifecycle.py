@@ -258,6 +258,7 @@ def test_it_is_explained_again_while_more_rows_tell_causes_apart(begin: int) -> 
             assert "updated" in [c.state for c in changes]
 
 
+@pytest.mark.slow
 def test_another_first_member_is_told_though_the_cause_is_the_same() -> None:
     """Two inputs move alike: which of them matters is known some rows later, and said."""
     told_anew = 0
@@ -497,6 +498,7 @@ def test_rows_that_depend_on_each_other_say_less_about_recovery(design: float) -
     assert not recovery.done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [2, 10, 24, 60])
 @pytest.mark.parametrize("learned", [60, 100, 200])
 def test_a_fault_that_lasts_is_not_taken_for_over(cells: int, learned: int) -> None:
