@@ -210,5 +210,4 @@ class Incidents(Register):
 
 def _said(incident: Incident) -> tuple[object, ...]:
     """Return what is told anew once it is another: cause, culprit, severity and paging."""
-    first = incident.culprit.stream if incident.members else None
-    return incident.cause, first, incident.severity, incident.paged
+    return incident.cause, incident.culprit.stream, incident.severity, incident.paged

@@ -18,7 +18,7 @@ from otel_ml.profile import Reference
 from otel_ml.testing import ManualClock
 from otel_ml.types import FloatArray, IntArray
 
-Fault: TypeAlias = Literal["none", "group", "all"]
+Fault: TypeAlias = Literal["group", "all"]
 
 _OF_LABELS = ("concept_drift", "label_problem", "calibration_shift", "performance_drop")
 _ROUND = 250

@@ -70,8 +70,11 @@ def rank_members(
     defects = {m.target for m in members if m.defect}
 
     # what moved in all rows moved in its groups as well
-    groups = [m for m in members if m.monitor in _GROUPED and "=" in m.target]
+    groups = [m for m in members if m.monitor in _GROUPED and _scope(m)]
     inside = {m.stream: None if since is None else only_inside(m, streams, since) for m in groups}
+    shares = {
+        m.stream: share_of_rows(m, streams, since) for m in groups if since and inside[m.stream]
+    }
     wrong = any(m.monitor == "performance" for m in members)
     judged = {_scope(m) for m in members if m.monitor in _LABELLED}
 
@@ -92,9 +95,7 @@ def rank_members(
     def strength(member: Member) -> float:
         effect = member.effect
         found = float(effect.get("information", effect.get("total_variation", 0.0)))
-        if since is None or not inside.get(member.stream):
-            return found
-        return found * share_of_rows(member, streams, since)
+        return found * shares.get(member.stream, 1.0)
 
     first = min((level(m) for m in members), default=0)
     leading = [m for m in members if level(m) == first]
