@@ -67,7 +67,7 @@ class State:
         )
         self.history = History([size for _, size in sizes])
         before = {c.name: reference.profile.mean_sd(c.name) for c in layout.sources}
-        self.around = Surroundings(RecentRows(layout), reference.effects, playbook)
+        self.around = Surroundings(RecentRows(layout), reference.effects, playbook, reference.joint)
         self.incidents = Incidents(
             model,
             self.streams,

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
+from otel_ml.incidents.advice import Since
 from otel_ml.incidents.discovery import discovered, with_their_residuals
 from otel_ml.incidents.grouping import belongs
 from otel_ml.incidents.history import ChangePoint
@@ -110,6 +111,8 @@ class Incidents(Register):
             # more rows tell causes apart better, and there are enough soon
             if look := any(last < b + n <= evidence.row for b in begun for n in _LOOKS):
                 self.followed.describe_again(incident)
+            if state == "opened":
+                rearm += self._accompany(incident, shares, evidence.row)
             if state is not None or look:
                 self._judge(incident)
             if state == "opened":
@@ -188,6 +191,21 @@ class Incidents(Register):
             self.followed.add(incident, i, share, evidence.row)
             shares[i] = -np.inf
             joined.append(i)
+        return joined
+
+    def _accompany(self, incident: Incident, shares: FloatArray, row: int) -> list[int]:
+        """Let inputs join whose shift explains the others', before their evidence is heard."""
+        begun = incident.beginning[0]
+        followed = self.followed
+        since = Since.of(followed.history, self.sources, followed.before, begun, row)
+        names = self._shifted(incident, since)
+        joined = []
+        for i, info in enumerate(self.streams):
+            own = info.monitor == "input_drift" and not info.defect and info.target in names
+            if own and np.isfinite(shares[i]):
+                followed.add(incident, i, 0.0, row)
+                shares[i] = -np.inf
+                joined.append(i)
         return joined
 
     def _close(self, evidence: Evidence, changes: list[Change]) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from otel_ml.incidents.advice import Since
 from otel_ml.incidents.advice.order import rank_members
+from otel_ml.incidents.advice.shifted import shifted
 from otel_ml.incidents.attention import Attention
 from otel_ml.incidents.commands import Command
 from otel_ml.incidents.explain import explain
@@ -27,6 +28,7 @@ __all__ = ["Register"]
 
 _KEPT: Final = 200  # closed incidents remembered
 _DAY: Final = 86_400.0
+_OF_INPUTS: Final = ("input_drift", "joint_drift")
 
 
 class Register:
@@ -191,6 +193,7 @@ class Register:
             effects=around.effects,
             since=since,
             changes=intervals,
+            shifts=self._shifted(incident, since),
         )
         culprit = self.streams[incident.culprit.stream]
         whom = None
@@ -208,6 +211,13 @@ class Register:
             earlier=self.closed,
             playbook=around.playbook,
         )
+
+    def _shifted(self, incident: Incident, since: Since) -> dict[str, float]:
+        """Return the shifts of the inputs that moved by themselves, as `shifted` does."""
+        relations = self.around.relations
+        if relations is None or not any(m.monitor in _OF_INPUTS for m in incident.members):
+            return {}
+        return shifted(self.streams, since, relations)
 
     def _interval(self, incident: Incident) -> tuple[int, int]:
         """Return where its change lies, of one that came back from the first time to the last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from otel_ml.incidents.advice import Playbook, Rollout
 from otel_ml.incidents.advice.recent import RecentRows
+from otel_ml.incidents.advice.shifted import Relations
+from otel_ml.profile.joint import Joint
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Surroundings"]
@@ -31,6 +34,8 @@ class Surroundings:
         Contribution of each cell of a feature to the score, by feature, shape ``(cells,)``.
     playbook
         Causes to choose from; the built-in ones if None.
+    joint
+        Regressions of each feature on all others; None where there are none.
     rollouts
         What was rolled out, the oldest first.
     versions
@@ -40,8 +45,14 @@ class Surroundings:
     recent: RecentRows | None = None
     effects: Mapping[str, FloatArray] = field(default_factory=dict)
     playbook: Playbook | None = None
+    joint: Joint | None = None
     rollouts: list[Rollout] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
+
+    @cached_property
+    def relations(self) -> Relations | None:
+        """How features belong together, None where that is not known."""
+        return None if self.joint is None else Relations.of(self.joint)
 
     def saw_rows(
         self, rows: IntArray, codes: NDArray[np.int16], extras: Mapping[str, NDArray[Any]]

@@ -39,6 +39,7 @@ def rank_members(
     effects: Effects = _NOTHING,
     since: Since | None = None,
     changes: Mapping[int, tuple[int, int]] | None = None,
+    shifts: Mapping[str, float] = _NOTHING,
 ) -> list[Member]:
     """Return the members with the culprit first.
 
@@ -51,23 +52,29 @@ def rank_members(
     changes
         Interval of the change point of each stream, in rows, by position of the stream; a member
         without one is taken to have changed with the others.
+    shifts
+        Shift of each input that moved by itself, in standard deviations, as far as shifts explain
+        what happened.
 
     Notes
     -----
     What changed by itself comes before what follows from it: an input or a defect before the
     relations it breaks, those before outputs, those before errors, and errors before what
     scores mean: that tells more cells apart, so it has the larger evidence of the two whatever
-    happened. Where residuals given the other features are watched and some moved, an input
-    whose own residual did not is a follower too. Among equals the evidence of one row decides;
-    members within a factor of two of the strongest, of the same change, are in the order of the
-    harm they imply, but for residuals: a relation broke where it broke most. All rows come
-    before a group, unless the rows outside of it are as they were; of several such groups the
-    one comes first that explains most of it, by its evidence and its share of the rows; and the
-    scores of one group are no reason for the errors of others.
+    happened. Inputs whose shifts explain the others come first among inputs, in the order of the
+    harm they imply, unless a defect explains them. Where residuals given the other features are
+    watched and some moved, an input whose own residual did not is a follower too. Among equals the
+    evidence of one row decides; members within a factor of two of the strongest, of the same
+    change, are in the order of the harm they imply, but for residuals: a relation broke where it
+    broke most. All rows come before a group, unless the rows outside of it are as they were; of
+    several such groups the one comes first that explains most of it, by its evidence and its share
+    of the rows; and the scores of one group are no reason for the errors of others.
     """
     residuals = {m.target for m in members if m.monitor == "joint_drift" and m.target != _OUT}
     own = {m.target for m in members if m.monitor in _OF_CELLS}
     defects = {m.target for m in members if m.defect}
+    if defects:
+        shifts = _NOTHING
 
     # what moved in all rows moved in its groups as well
     groups = [m for m in members if m.monitor in _GROUPED and _scope(m)]
@@ -82,7 +89,9 @@ def rank_members(
         base: float = _LEVEL.get(member.monitor, 0)
         if (alone := inside.get(member.stream)) is not None:
             base += -0.25 if alone else 0.25
-        if member.monitor == "joint_drift":
+        if member.target in shifts and member.monitor == "input_drift":
+            base = 0
+        elif member.monitor == "joint_drift":
             base = 2 if own else 0
         elif member.monitor == "calibration" and wrong:
             base += 0.1
@@ -117,6 +126,9 @@ def rank_members(
     def place(member: Member) -> tuple[float, ...]:
         found = implied_change(member, streams, sensitivity, effects, since)
         harm = -1.0 if found is None else found[0]
+        if member.target in shifts and level(member) == 0:
+            usage = sensitivity.get(member.target, 0.0) * abs(shifts[member.target])
+            return (0.0, -1.0, 0.0, -usage, -strength(member))
         if comparable(member):
             unsure = member in groups and inside[member.stream] is None
             return (level(member), 0.0, float(unsure), -harm, -strength(member))

@@ -1,0 +1,153 @@
+"""Counts since a change and how features belong together in, which moved by themselves out.
+
+Where one feature moves, others no longer fit it, so their residuals move as well; where two move,
+each hides behind the other. Told apart are they by the shifts that explain all residuals at once.
+
+Notes
+-----
+Let *x* be standardised features with precision *P*, shifted by *d*, few of which are not zero. The
+residual of feature *j* given all others, ``(P x)_j / P_jj``, then has mean ``(P d)_j / P_jj``. With
+``b = P·mean(x)`` read from the residuals, the shifts *d* of features *S* fit best where
+``P_SS d_S = b_S``, and what they explain of the log-likelihood of *n* rows is
+``n b_S·d_S / 2``. Residuals tell more than values where features nearly repeat each other; values
+tell which of them have moved at all: a shift of the other sign than the feature's own is none.
+
+References: Wang, Jiang, "High-dimensional process monitoring and fault isolation via variable
+selection", 2009; Zou, Jiang, Tsung, "A LASSO-based diagnostic framework for multivariate
+statistical process control", 2011. Features are added one by one: Pati et al., "Orthogonal matching
+pursuit", 1993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from otel_ml.incidents.advice.since import Since
+from otel_ml.profile.joint import Joint
+from otel_ml.stats.repeats import ordered_scores
+from otel_ml.types import FloatArray, Stream
+
+__all__ = ["Relations", "shifted"]
+
+_MOST: Final = 3  # of more, an incident is not about single features
+_OPENS: Final = 15.0  # twice the log-likelihood the first must explain: less opens no incident
+_NEXT: Final = 4.5  # the same for each further one
+_NEXT_SHARE: Final = 0.1  # of what is explained already: relations are not quite linear
+_AGREES: Final = 1.3  # standard errors by which the feature itself must have moved
+_ALIKE: Final = 0.5  # of the largest shift
+_LEAST: Final = 0.1  # standard deviations
+_FIRST_NUMERIC: Final = "below_range"
+_NOT_VALUES: Final = 3  # cells at the end of a numeric source: infinite, no number, missing
+
+
+@dataclass(frozen=True, eq=False)
+class Relations:
+    """How features belong together.
+
+    Parameters
+    ----------
+    features
+        Names.
+    precision
+        Inverse of their correlation matrix, shape ``(F, F)``.
+    """
+
+    features: Sequence[str]
+    precision: FloatArray
+
+    @classmethod
+    def of(cls, joint: Joint) -> Relations:
+        """Return those of a joint law, by the first column of each feature.
+
+        A number has one; of a category it is the one that the other features explain most.
+        """
+        first = np.array(joint.design.starts[:-1], dtype=np.int64)
+        covariance = np.linalg.inv(joint.precision)[np.ix_(first, first)]
+        return cls(joint.design.features, np.linalg.inv(covariance))
+
+
+def shifted(streams: Sequence[Stream], since: Since, relations: Relations) -> dict[str, float]:
+    """Return the features whose shifts explain best what moved, the strongest first.
+
+    Parameters
+    ----------
+    streams
+        What is watched.
+    since
+        Counts of all sources since the change.
+    relations
+        How features belong together.
+
+    Returns
+    -------
+    dict
+        Shift by feature, in standard deviations; numeric features only, at most three. Empty where
+        no shift explains much, as where only relations, or the spread of a feature, changed.
+    """
+    views = {(s.monitor, s.target): s for s in streams if not s.defect}
+    features, precision = relations.features, relations.precision
+    count = len(features)
+    moved, deviates, rows = np.zeros(count), np.zeros(count), np.zeros(count)
+    for k, name in enumerate(features):
+        own = _location(views.get(("input_drift", name)), since)
+        rest = _location(views.get(("joint_drift", name)), since) or own
+        if rest is not None:
+            moved[k], rows[k] = rest[0] * precision[k, k] ** 0.5, rest[1]
+        if own is not None:
+            deviates[k] = own[0] * own[1] ** 0.5
+    told = rows[rows > 0]
+    if not len(told):
+        return {}
+    return _search(moved, deviates, float(np.median(told)), relations)
+
+
+def _search(
+    moved: FloatArray,
+    deviates: FloatArray,
+    n: float,
+    relations: Relations,
+) -> dict[str, float]:
+    """Add the feature that explains most, while one explains much."""
+    chosen: list[int] = []
+    shifts, explained = np.zeros(0), 0.0
+    candidates = np.flatnonzero(np.abs(deviates) >= _AGREES).tolist()
+    while len(chosen) < _MOST:
+        best: tuple[float, list[int], FloatArray] | None = None
+        for k in candidates:
+            if k in chosen:
+                continue
+            together = [*chosen, k]
+            inverse = np.linalg.inv(relations.precision[np.ix_(together, together)])
+            found = inverse @ moved[together]
+            gain = n * float(moved[together] @ found)
+            largest = float(np.abs(found).max())
+            slack = np.sqrt(np.maximum(np.diag(inverse), 0.0) / n)
+            if (
+                largest >= _LEAST
+                and (np.sign(found) == np.sign(deviates[together])).all()
+                and (np.abs(found) + slack >= _ALIKE * largest).all()
+                and (best is None or gain > best[0])
+            ):
+                best = (gain, together, found)
+        least = max(_NEXT, _NEXT_SHARE * explained) if chosen else _OPENS
+        if best is None or best[0] - explained < least:
+            break
+        explained, chosen, shifts = best
+    return {relations.features[k]: float(d) for k, d in zip(chosen, shifts.tolist(), strict=True)}
+
+
+def _location(stream: Stream | None, since: Since) -> tuple[float, float] | None:
+    """Return the mean normal score of a numeric stream since the change, and the rows it is of."""
+    at = None if stream is None else since.sources.get(stream.source)
+    if stream is None or at is None or stream.cells[:1] != (_FIRST_NUMERIC,):
+        return None
+    counts = since.counts[at, : len(stream.law)] * (stream.law > 0)
+    n = float(counts.sum())
+    if n == 0:
+        return None
+    score = ordered_scores(stream.law, len(stream.law) - _NOT_VALUES)[:, 0]
+    return float(counts @ score) / n, n / stream.design
