@@ -12,6 +12,7 @@ from benchmarks.detection.streams import KINDS, Kind, variant
 
 PARTS: Final = ("null", "factorial", "fault")
 _SHUFFLED: Final = ("strong sessions", "mild sessions")
+ONLY_IID: Final = ("learned", "pairs")  # groups of faults
 SESSIONS_TOO: Final = ("faint sessions", "light sessions", "mild sessions")
 _WIDTHS: Final = (0, 90, 290, 990)
 _REFERENCES: Final = (1_000, 5_000, 20_000, 100_000)
@@ -79,7 +80,7 @@ def tasks(*, quick: bool, only: tuple[str, ...] = ()) -> list[Task]:
     Parameters
     ----------
     quick
-        A twentieth of the rows without fault, and four seeds of each fault instead of 24.
+        A twentieth of the rows without fault, and a sixth of the seeds of each fault.
     only
         Parts, or beginnings of conditions; all if empty.
     """
@@ -127,15 +128,15 @@ def _factorial(quick: bool) -> Iterator[Task]:
 
 def _faults(quick: bool) -> Iterator[Task]:
     for kind in ("iid", *SESSIONS_TOO):
-        for i in range(4 if quick else 24):
-            for fault in FAULTS.values():
-                if kind != "iid" and fault.group == "learned":
-                    continue
+        for fault in FAULTS.values():
+            if kind != "iid" and fault.group in ONLY_IID:
+                continue
+            for i in range(fault.runs // 6 if quick else fault.runs):
                 yield Task(
                     "fault",
                     fault.name,
                     CASES[i % len(CASES)],
-                    5000 + i,
+                    (8000 if fault.group == "pairs" else 5000) + i,
                     kind,
                     width=fault.width,
                     reference="learned" if fault.group == "learned" else "ordered",

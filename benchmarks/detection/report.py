@@ -277,6 +277,12 @@ def special(records: list[Record]) -> str:
         text += f", false before the onset {sum(r['before'] for r in held)}"
         if group == "ignored":
             text += f", paged {share(r.get('paged', False) for r in held)}"
+        if group == "pairs":
+            at_once, soon = (
+                share((r.get(k, False) for r in held), limits=True)
+                for k in ("first_right", "first_right_soon")
+            )
+            text += f", the important one first {at_once}, 100 rows later {soon}"
         if group == "ends":
             after = sum(FAULTS[r["task"]["condition"]].after for r in held)
             text += f", closed {share(r['closed'] for r in held)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from benchmarks.detection.plan import Task, kind_of
 from benchmarks.detection.streams import Rows, Traffic
 
 _KINDS: Final = ("iid", "mild sessions")
+_NOTHING_SENT: Final = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def run(folder: Path, *, quick: bool, only: tuple[str, ...] = ()) -> None:
                 store.append(path, {"peer": peer.name, "kind": kind, "missing": "does not install"})
             continue
         script = HERE / "peers" / peer.script
-        subprocess.run([python, str(script), str(streams), peer.name], check=True)
+        quiet = os.environ | _NOTHING_SENT
+        subprocess.run([python, str(script), str(streams), peer.name], check=True, env=quiet)
         for facts in held:
             store.append(path, _judge(peer.name, streams, facts))
 
