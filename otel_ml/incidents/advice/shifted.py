@@ -38,6 +38,7 @@ _OPENS: Final = 15.0  # twice the log-likelihood the first must explain: less op
 _NEXT: Final = 4.5  # the same for each further one
 _NEXT_SHARE: Final = 0.1  # of what is explained already: relations are not quite linear
 _AGREES: Final = 1.3  # standard errors by which the feature itself must have moved
+_CLEAR: Final = 4.0  # by which it surely has: then no share is asked for
 _ALIKE: Final = 0.5  # of the largest shift
 _LEAST: Final = 0.1  # standard deviations
 _FIRST_NUMERIC: Final = "below_range"
@@ -106,10 +107,7 @@ def shifted(streams: Sequence[Stream], since: Since, relations: Relations) -> di
 
 
 def _search(
-    moved: FloatArray,
-    deviates: FloatArray,
-    n: float,
-    relations: Relations,
+    moved: FloatArray, deviates: FloatArray, n: float, relations: Relations
 ) -> dict[str, float]:
     """Add the feature that explains most, while one explains much."""
     chosen: list[int] = []
@@ -121,23 +119,47 @@ def _search(
             if k in chosen:
                 continue
             together = [*chosen, k]
-            inverse = np.linalg.inv(relations.precision[np.ix_(together, together)])
-            found = inverse @ moved[together]
-            gain = n * float(moved[together] @ found)
-            largest = float(np.abs(found).max())
-            slack = np.sqrt(np.maximum(np.diag(inverse), 0.0) / n)
-            if (
-                largest >= _LEAST
-                and (np.sign(found) == np.sign(deviates[together])).all()
-                and (np.abs(found) + slack >= _ALIKE * largest).all()
-                and (best is None or gain > best[0])
-            ):
+            found = _fit(together, moved, deviates, n, relations.precision)
+            share = _NEXT_SHARE if abs(deviates[k]) < _CLEAR else 0.0
+            least = explained + (max(_NEXT, share * explained) if chosen else _OPENS)
+            gain = 0.0 if found is None else n * float(moved[together] @ found)
+            if found is not None and gain >= max(least, best[0] if best else 0.0):
                 best = (gain, together, found)
-        least = max(_NEXT, _NEXT_SHARE * explained) if chosen else _OPENS
-        if best is None or best[0] - explained < least:
+        if best is None:
             break
         explained, chosen, shifts = best
     return {relations.features[k]: float(d) for k, d in zip(chosen, shifts.tolist(), strict=True)}
+
+
+def _fit(
+    together: list[int], moved: FloatArray, deviates: FloatArray, n: float, precision: FloatArray
+) -> FloatArray | None:
+    """Return the shifts of some features that fit best; None where they are not alike, or feigned.
+
+    Parameters
+    ----------
+    together
+        Positions of the features, shape ``(k,)``.
+    moved
+        Precision times mean shift, as residuals tell it, shape ``(F,)``.
+    deviates
+        What each feature moved by itself, in standard errors, shape ``(F,)``.
+    n
+        Independent rows.
+    precision
+        Shape ``(F, F)``.
+    """
+    inverse = np.linalg.inv(precision[np.ix_(together, together)])
+    found: FloatArray = inverse @ moved[together]
+    largest = float(np.abs(found).max())
+    error = np.sqrt(np.maximum(np.diag(inverse), 0.0) / n)
+    if (
+        largest < _LEAST
+        or (np.sign(found) != np.sign(deviates[together])).any()
+        or (np.abs(found) + error < _ALIKE * largest).any()
+    ):
+        return None
+    return found
 
 
 def _location(stream: Stream | None, since: Since) -> tuple[float, float] | None:
