@@ -168,6 +168,11 @@ class Request:
         The recording server span, where one is known.
     started
         True where there is no response header to wait for, as on a websocket.
+
+    Attributes
+    ----------
+    partial
+        Whether a response has begun that is not over.
     """
 
     # Defaults of the class: what need not be set costs the request nothing.
@@ -175,6 +180,7 @@ class Request:
     alias: str | None = None
     span: Span | None = None
     started: bool = False
+    partial: bool = False
     closed: bool = False
     annotated: int = 0  # changes that the span tells of
     _passed: Told | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from otel_ml.config import Settings
     from otel_ml.types import ModelKey
 
-__all__ = ["annotate", "current_server_span"]
+__all__ = ["annotate", "current_server_span", "tell_partial"]
 
 _SERVER = SpanKind.SERVER
 
@@ -48,6 +48,17 @@ def annotate(request: Request) -> None:
         _annotate(request)
     except Exception:
         request.annotated = request.changes  # of somebody's own, and cannot be written on
+
+
+def tell_partial(request: Request) -> None:
+    """Write onto the span that an answer with predictions broke off. Never raises."""
+    annotate(request)
+    try:
+        span = request.span
+        if span is not None and request.changes and span.is_recording():
+            span.set_attribute(attributes.ML_PREDICTION_PARTIAL, True)
+    except Exception:
+        return  # a span of somebody's own, which cannot be written on
 
 
 def _annotate(request: Request) -> None:

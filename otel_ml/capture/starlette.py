@@ -7,14 +7,14 @@ Nothing here emits a prediction: the model library does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from otel_ml.capture import _scope
 from otel_ml.capture._base import Instrumentor, Patches
 from otel_ml.capture._scope import SCOPE, Request, lost
-from otel_ml.capture._server_span import annotate, current_server_span
+from otel_ml.capture._server_span import annotate, current_server_span, tell_partial
 
 if TYPE_CHECKING:
     from otel_ml.config import Settings
@@ -67,7 +67,8 @@ class StarletteInstrumentor(Instrumentor):
         self._replace(module.Starlette, "__call__", serving)
 
     def _patch_outer_middleware(self, module: ModuleType) -> None:
-        self._replace(module.ServerErrorMiddleware, "__call__", spotting)
+        outermost = partial(spotting, outermost=True)
+        self._replace(module.ServerErrorMiddleware, "__call__", outermost)
 
     def _patch_inner_middleware(self, module: ModuleType) -> None:
         self._replace(module.ExceptionMiddleware, "__call__", spotting)
@@ -108,14 +109,23 @@ def serving(call: App) -> App:
         finally:
             SCOPE.set(outer)
             scope.pop(_MARK, None)
-            annotate(request)
+            (tell_partial if request.partial else annotate)(request)
             request.close()
 
     return served
 
 
-def spotting(call: App) -> App:
-    """Wrap a middleware's ``__call__``: contrib's server span is current inside, not outside."""
+def spotting(call: App, *, outermost: bool = False) -> App:
+    """Wrap a middleware's ``__call__``: contrib's server span is current inside, not outside.
+
+    Parameters
+    ----------
+    call
+        What is wrapped.
+    outermost
+        Whether the response is over once it returns. Within other middleware, what is outside may
+        still be sending.
+    """
 
     @wraps(call)
     async def spotted(self: Any, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -129,8 +139,10 @@ def spotting(call: App) -> App:
             await call(self, scope, receive, send)
         except BaseException:
             # The span may end before the response to an error starts, which is further out.
-            annotate(request)
+            (tell_partial if request.partial else annotate)(request)
             raise
+        if request.partial:
+            (tell_partial if outermost else annotate)(request)
 
     return spotted
 
@@ -177,6 +189,7 @@ def _answering(request: Request, send: Send) -> Send:
             starts = message["type"] == "http.response.start"
             if starts or not message.get("more_body", False):
                 annotate(request)
+            request.partial = starts or bool(message.get("more_body", False))
             if starts:
                 request.started = True
                 message = _with_ids(message, request)

@@ -57,6 +57,7 @@ __all__ = [
     "ML_PREDICTION_CLASS",
     "ML_PREDICTION_COUNT",
     "ML_PREDICTION_ID",
+    "ML_PREDICTION_PARTIAL",
     "ML_REFERENCE_ID",
     "ML_REFERENCE_STATE",
     "ML_SLICE_ATTRIBUTE",
@@ -261,6 +262,9 @@ ML_PREDICTION_ID: Final = "ml.prediction.id"
 
 ML_PREDICTION_COUNT: Final = "ml.prediction.count"
 """Rows predicted in a request."""
+
+ML_PREDICTION_PARTIAL: Final = "ml.prediction.partial"
+"""Whether the answer that carried the predictions broke off before its end."""
 
 ML_PREDICTION_CLASS: Final = "ml.prediction.class"
 """Class the model predicted."""

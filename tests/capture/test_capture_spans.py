@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -43,6 +45,7 @@ OTHER = LogisticRegression().fit(X, Y)
 
 NAME, VERSION = attributes.ML_MODEL_NAME, attributes.ML_MODEL_VERSION
 ID, COUNT = attributes.ML_PREDICTION_ID, attributes.ML_PREDICTION_COUNT
+PARTIAL = attributes.ML_PREDICTION_PARTIAL
 
 
 @pytest.fixture
@@ -92,6 +95,14 @@ def with_routes(app: FastAPI) -> FastAPI:
     @app.post("/stream")
     def stream(rows: Rows) -> StreamingResponse:
         return StreamingResponse(f"{MODEL.predict([row])[0]}\n" for row in rows)
+
+    @app.post("/breaks")
+    def breaks(rows: Rows) -> StreamingResponse:
+        def pieces() -> Iterator[str]:
+            yield f"{MODEL.predict(rows)[0]}\n"
+            raise RuntimeError
+
+        return StreamingResponse(pieces())
 
     @app.post("/crash")
     def crash(rows: Rows) -> None:
@@ -167,6 +178,69 @@ def test_predictions_while_streaming_are_on_the_span(client: Any, exporter: Any)
     span = server_span(exporter)
     assert span.attributes[COUNT] == 2
     assert span.attributes[ID].count(",") == 1
+    assert PARTIAL not in span.attributes
+
+
+@pytest.mark.fault("A7")
+def test_an_answer_that_breaks_off_is_told(client: Any, exporter: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # however the client puts it
+        client.post("/breaks", json=[[1.0, 2.0]])
+    span = server_span(exporter)
+    assert span.attributes[COUNT] == 1
+    assert span.attributes[PARTIAL] is True
+
+
+def hang_up(app: Any, path: str, body: bytes, *, spec: str) -> None:
+    """Send a request whose client is gone after the first piece of the answer.
+
+    Servers of the older specification say so by a message, those of the newer one by an error.
+    """
+
+    async def ask() -> None:
+        asked, gone = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if not asked.is_set():
+                asked.set()
+                return {"type": "http.request", "body": body, "more_body": False}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if gone.is_set() and spec != "2.0":
+                raise OSError("the client is gone")
+            if message["type"] == "http.response.body" and message.get("body"):
+                gone.set()
+            await asyncio.sleep(0.01)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": spec},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        with contextlib.suppress(Exception):  # however the server puts it
+            await asyncio.wait_for(app(scope, receive, send), 30)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize("spec", ["2.0", "2.4"])
+def test_a_client_that_hangs_up_is_told(client: Any, exporter: Any, spec: str) -> None:
+    hang_up(client.app, "/stream", b"[[1.0, 2.0], [-3.0, 0.0], [1.0, 1.0]]", spec=spec)
+    span = server_span(exporter)
+    assert span.attributes[COUNT] >= 1
+    # a span that ends within other middleware may end before it is known
+    ends_within = spec == "2.0" and span.instrumentation_scope.name.endswith("asgi")
+    assert span.attributes.get(PARTIAL) is (None if ends_within else True)
 
 
 @pytest.mark.parametrize(("path", "counted"), [("/crash", 1), ("/fail", None)])
