@@ -67,8 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     to_stdout = arguments.json == "-"
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
     started, began = time.time(), time.monotonic()
-    # Ended from outside, it must end its servers too.
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    stop = _Stop()
     try:
         with _writable(arguments.json):
             running = run_faults(
@@ -77,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             outcomes = []
             with contextlib.closing(running):
                 for outcome in running:
+                    stop.check()
                     outcomes.append(outcome)
                     terminal.end(outcome)
             report = document(
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             terminal.finish(report)
             _write(arguments.json, json.dumps(report, indent=1) + "\n")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        stop.close()
     return 0 if report["ok"] else 1
 
 
@@ -116,5 +116,29 @@ def _write(name: str | None, text: str) -> None:
         Path(name).write_text(text, encoding="utf-8")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Stop:
+    """Ctrl-C, or an end from outside: servers must end, too.
+
+    An exception that a signal raises can be lost: Python drops what is raised in a destructor, or
+    in a callback of the garbage collector. So that it came is remembered as well.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Stop here if that was asked for and did not happen."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Put the handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

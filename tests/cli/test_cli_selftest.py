@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -200,11 +201,7 @@ def test_no_server_survives(folder: Path, number: signal.Signals, codes: set[int
     try:
         _until(lambda: len(servers(folder.resolve())) == 2)
         process.send_signal(number)
-        try:
-            output, _ = process.communicate(timeout=HANG / 4)
-        except subprocess.TimeoutExpired:  # as a person would who is in doubt
-            process.send_signal(number)
-            output, _ = process.communicate(timeout=HANG)
+        output, _ = process.communicate(timeout=HANG)
     finally:
         process.kill()
     assert process.returncode in codes, output
@@ -212,6 +209,31 @@ def test_no_server_survives(folder: Path, number: signal.Signals, codes: set[int
     _until(lambda: servers(folder.resolve()) == [])
     if number is not signal.SIGKILL:
         assert not (folder / "out.json").exists()
+
+
+def test_an_interrupt_that_gets_lost_stops_it_nevertheless(
+    otel_ml: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is raised in a destructor is dropped by Python."""
+    lost: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: lost.append(repr(told.exc_value)))
+
+    class Destroyed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass  # a handler runs between two steps of Python
+
+    def run(bench: Any, trial: Any) -> None:
+        Destroyed()
+
+    fault = dataclasses.replace(FAULTS["memory"], run=run)
+    monkeypatch.setitem(FAULTS, "memory", fault)
+    before = signal.getsignal(signal.SIGINT)
+    ended = otel_ml("selftest", "--only", "memory,fork")
+    assert lost == ["KeyboardInterrupt()"]
+    assert ended.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def _environment() -> Mapping[str, str]:
