@@ -61,8 +61,9 @@ def assess(
     -----
     Realised errors weigh most, then calls that fail or are slow, moved outputs, defects, moved
     inputs, and last what only the traffic did. Drift of an input the model hardly uses is recorded
-    and pages nobody, unless an output moved with it.
+    and pages nobody, unless an output moved with it. Tentative members do not count.
     """
+    members = [m for m in members if not m.tentative] or members
     by_monitor: dict[str, list[Member]] = {}
     for member in members:
         by_monitor.setdefault(member.monitor, []).append(member)
@@ -169,7 +170,8 @@ def _inputs(
     if defects:
         # how the model takes a defect is not known; what it does not use at all cannot hurt
         first = next((m for m in defects if m not in ignored), defects[0])
-        harmless = len(ignored) == len(members)
+        # values that are far out make the whole row so
+        harmless = all(m in ignored or m.target == _OUT for m in members)
         share = float(first.effect["after"])
         text = f"{share:.0%} of rows are scored {_DEFECTS[first.defect].format(first.target)}"
         text += "; the model hardly uses it" if first in ignored else ""

@@ -111,6 +111,8 @@ class Incidents(Register):
             # more rows tell causes apart better, and there are enough soon
             if look := any(last < b + n <= evidence.row for b in begun for n in _LOOKS):
                 self.followed.describe_again(incident)
+                if any(m.tentative for m in incident.members):
+                    self.followed.confirm(incident, self._moved_alone(incident, evidence.row))
             if state == "opened":
                 rearm += self._accompany(incident, shares, evidence.row)
             if state is not None or look:
@@ -195,18 +197,20 @@ class Incidents(Register):
 
     def _accompany(self, incident: Incident, shares: FloatArray, row: int) -> list[int]:
         """Let inputs join whose shift explains the others', before their evidence is heard."""
-        begun = incident.beginning[0]
-        followed = self.followed
-        since = Since.of(followed.history, self.sources, followed.before, begun, row)
-        names = self._shifted(incident, since)
+        names = self._moved_alone(incident, row)
         joined = []
         for i, info in enumerate(self.streams):
             own = info.monitor == "input_drift" and not info.defect and info.target in names
             if own and np.isfinite(shares[i]):
-                followed.add(incident, i, 0.0, row)
+                self.followed.add(incident, i, 0.0, row, tentative=True)
                 shares[i] = -np.inf
                 joined.append(i)
         return joined
+
+    def _moved_alone(self, incident: Incident, row: int) -> dict[str, float]:
+        begun, followed = incident.beginning[0], self.followed
+        since = Since.of(followed.history, self.sources, followed.before, begun, row)
+        return self._shifted(incident, since)
 
     def _close(self, evidence: Evidence, changes: list[Change]) -> list[int]:
         """Follow open incidents back to their reference; close what is over."""
@@ -227,5 +231,6 @@ class Incidents(Register):
 
 
 def _said(incident: Incident) -> tuple[object, ...]:
-    """Return what is told anew once it is another: cause, culprit, severity and paging."""
-    return incident.cause, incident.culprit.stream, incident.severity, incident.paged
+    """Return what is told anew once it is another: cause, culprit, severity, paging, who left."""
+    first, count = incident.culprit.stream, len(incident.members)
+    return incident.cause, first, count, incident.severity, incident.paged

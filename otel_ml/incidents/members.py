@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -65,7 +65,9 @@ class Members:
         """Return the source of an incident's culprit."""
         return self.streams[incident.culprit.stream].source
 
-    def add(self, incident: Incident, stream: int, share: float, row: int) -> None:
+    def add(
+        self, incident: Incident, stream: int, share: float, row: int, *, tentative: bool = False
+    ) -> None:
         """Let a stream join; one that was a member before the fault came back keeps its place."""
         info = self.streams[stream]
         effect = self._effect(incident, stream)
@@ -76,7 +78,8 @@ class Members:
                 break
         else:
             what = (info.monitor, info.target, info.defect)
-            incident.members.append(Member(stream, *what, share, row, effect, text))
+            member = Member(stream, *what, share, row, effect, text, tentative)
+            incident.members.append(member)
         start = max(incident.beginning[0], 0)
         counts, _ = self.history.since(self.sources[info.source], start)
         self._recovery[stream] = Recovery(start, law_of(info, counts))
@@ -97,6 +100,16 @@ class Members:
         nan = float("nan")
         effect = describe(info, counts, moments, self.before.get(info.source, (nan, nan)))
         return {**effect, "columns": self.columns} if info.monitor == "schema" else effect
+
+    def confirm(self, incident: Incident, targets: Collection[str]) -> None:
+        """Keep tentative members of these targets; let the others go, to be watched again."""
+        kept: list[Member] = []
+        for m in incident.members:
+            if m.tentative and m.target not in targets:
+                self.release({m.stream})
+            else:
+                kept.append(replace(m, tentative=False))
+        incident.members = kept
 
     def evidence(self, incident: Incident, raw: FloatArray) -> float:
         """Return the evidence of an incident's members since they joined, as a power of ten.

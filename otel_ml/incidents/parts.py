@@ -112,6 +112,9 @@ class Member:
         What changed, as facts: law before and after, rates, means.
     text
         The effect as a sentence.
+    tentative
+        Whether it joined before its own evidence was in, because its shift explains others. It
+        wakes nobody, and leaves again if later rows do not say the same.
     """
 
     stream: int
@@ -122,6 +125,7 @@ class Member:
     joined_row: int
     effect: Mapping[str, Any]
     text: str
+    tentative: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the member in the shape of the command line's JSON."""
@@ -133,6 +137,7 @@ class Member:
             "joined_row": self.joined_row,
             "effect": dict(self.effect),
             "text": self.text,
+            "tentative": self.tentative,
         }
 
     @classmethod
@@ -141,6 +146,5 @@ class Member:
     ) -> Member:
         """Return the member that `to_json` wrote; `streams` as for `Incident.from_json`."""
         key = (data["monitor"], data["target"], data["defect"])
-        return cls(
-            streams[key], *key, data["share"], data["joined_row"], data["effect"], data["text"]
-        )
+        held = (data["share"], data["joined_row"], data["effect"], data["text"])
+        return cls(streams[key], *key, *held, bool(data.get("tentative", False)))

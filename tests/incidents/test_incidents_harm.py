@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,24 @@ def test_the_harm_names_the_defect_of_the_feature_that_is_used() -> None:
     assert (severity, pages) == ("warning", True)
     harm, severity, pages = assess(members, streams, {"x": 0.001, "y": 0.001})
     assert (severity, pages) == ("info", False)
+
+
+def test_rows_that_are_far_out_by_an_ignored_feature_page_nobody() -> None:
+    far = ("data_quality", "x", "out_of_range", {"after": 0.02})
+    unusual = ("joint_drift", "out_of_distribution", "", {"total_variation": 0.2})
+    members, streams = _members(far, unusual)
+    assert assess(members, streams, {"x": 0.001})[1:] == ("info", False)
+    assert assess(members, streams, {"x": 0.1})[2]
+    members, streams = _members(unusual)
+    assert assess(members, streams, {"x": 0.001})[2]
+
+
+def test_tentative_members_do_not_count() -> None:
+    members, streams = _members(_drift("x", 0.5), _drift("y", 0.5))
+    sensitivity = {"x": 0.0, "y": 0.2}
+    assert assess(members, streams, sensitivity)[2]
+    early = [members[0], dataclasses.replace(members[1], tentative=True)]
+    assert assess(early, streams, sensitivity)[1:] == ("info", False)
 
 
 def _named(items: Any, sensitivity: Any = None, **more: Any) -> list[tuple[str, str]]:
