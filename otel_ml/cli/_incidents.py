@@ -191,7 +191,9 @@ def page(incident: Mapping[str, Any], now: float) -> str:
     if incident["note"]:
         lines.append(f"note         {incident['note']}")
     lines.append("what changed")
-    lines += [f"  {m['monitor']}: {m['text']}" for m in incident["members"]]
+    for member in incident["members"]:
+        unsure = " (to be confirmed)" if member.get("tentative") else ""
+        lines.append(f"  {member['monitor']}: {member['text']}{unsure}")
     lines.append("likely causes")
     for cause in incident["causes"]:
         lines.append(f"  {cause['score']:.2f} {cause['title']}")

@@ -185,6 +185,20 @@ def test_show(otel_ml: Call, board: Board, ids: tuple[str, str], what: str) -> N
     assert document["incident"]["members"][0]["target"] == "age"
 
 
+def test_show_says_which_member_is_not_sure_yet(
+    otel_ml: Call, engine: Engine, folder: Path, ids: tuple[str, str]
+) -> None:
+    post = json.loads(json.dumps(_post(engine, [])))
+    (first,) = (i for i in post["incidents"] if i["id"] == ids[0])
+    assert not any(member["tentative"] for member in first["members"])
+    early = {**first["members"][0], "text": "pay moved", "tentative": True}
+    first["members"].append(early)
+    Board(folder / "st").post([post])
+    out = otel_ml("incident", "show", ids[0], "--state", "st").out
+    assert "input_drift: pay moved (to be confirmed)\n" in out
+    assert out.count("(to be confirmed)") == 1
+
+
 @pytest.mark.parametrize("verb", ["show", "mute", "unmute", "acknowledge", "close"])
 def test_an_unknown_id_lists_those_that_are_open(
     refused: Call, board: Board, ids: tuple[str, str], what: str, verb: str
