@@ -382,7 +382,7 @@ def test_a_connection_that_breaks_loses_neither_points_nor_events(
                 sink = sink_to(proxy.port, protocol)
                 with ended(sink):
                     lost: dict[str, int] = {}
-                    for value in range(1, 6):
+                    for value in range(1, 11):
                         # Each attempt within the time of any socket; a broken one costs its part.
                         report = make.send(
                             sink,
