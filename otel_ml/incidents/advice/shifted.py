@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ _AGREES: Final = 1.3  # standard errors by which the feature itself must have mo
 _CLEAR: Final = 4.0  # by which it surely has: then no share is asked for
 _ALIKE: Final = 0.5  # of the largest shift
 _LEAST: Final = 0.1  # standard deviations
+_CHANCE: Final = 3.0  # standard errors by which a variance may be larger by chance
 _FIRST_NUMERIC: Final = "below_range"
 _NOT_VALUES: Final = 3  # cells at the end of a numeric source: infinite, no number, missing
 
@@ -93,23 +94,31 @@ def shifted(streams: Sequence[Stream], since: Since, relations: Relations) -> di
     features, precision = relations.features, relations.precision
     count = len(features)
     moved, deviates, rows = np.zeros(count), np.zeros(count), np.zeros(count)
+    spread = np.ones(count)
     for k, name in enumerate(features):
         own = _location(views.get(("input_drift", name)), since)
         rest = _location(views.get(("joint_drift", name)), since) or own
         if rest is not None:
-            moved[k], rows[k] = rest[0] * precision[k, k] ** 0.5, rest[1]
+            moved[k], rows[k] = rest.mean * precision[k, k] ** 0.5, rest.rows
+            # a shift of at least half of the rows adds no more than its square, chance some
+            chance = _CHANCE * (2 / rest.rows) ** 0.5
+            spread[k] = max(rest.variance - rest.mean**2 - chance, 1.0)
         if own is not None:
-            deviates[k] = own[0] * own[1] ** 0.5
+            deviates[k] = own.mean * own.rows**0.5
     told = rows[rows > 0]
     if not len(told):
         return {}
-    return _search(moved, deviates, float(np.median(told)), relations)
+    return _search(moved, deviates, float(np.median(told)) / spread, relations)
 
 
 def _search(
-    moved: FloatArray, deviates: FloatArray, n: float, relations: Relations
+    moved: FloatArray, deviates: FloatArray, n: FloatArray, relations: Relations
 ) -> dict[str, float]:
-    """Add the feature that explains most, while one explains much."""
+    """Add the feature that explains most, while one explains much.
+
+    Residuals that have spread, as where a relation broke, say less about their mean: *n* is how
+    many rows those of each feature are worth, shape ``(F,)``.
+    """
     chosen: list[int] = []
     shifts, explained = np.zeros(0), 0.0
     candidates = np.flatnonzero(np.abs(deviates) >= _AGREES).tolist()
@@ -119,10 +128,11 @@ def _search(
             if k in chosen:
                 continue
             together = [*chosen, k]
-            found = _fit(together, moved, deviates, n, relations.precision)
+            worth = float(n[together].min())
+            found = _fit(together, moved, deviates, worth, relations.precision)
             share = _NEXT_SHARE if abs(deviates[k]) < _CLEAR else 0.0
             least = explained + (max(_NEXT, share * explained) if chosen else _OPENS)
-            gain = 0.0 if found is None else n * float(moved[together] @ found)
+            gain = 0.0 if found is None else worth * float(moved[together] @ found)
             if found is not None and gain >= max(least, best[0] if best else 0.0):
                 best = (gain, together, found)
         if best is None:
@@ -162,8 +172,16 @@ def _fit(
     return found
 
 
-def _location(stream: Stream | None, since: Since) -> tuple[float, float] | None:
-    """Return the mean normal score of a numeric stream since the change, and the rows it is of."""
+class _Location(NamedTuple):
+    """Normal scores of a numeric stream since the change: mean, variance, independent rows."""
+
+    mean: float
+    variance: float
+    rows: float
+
+
+def _location(stream: Stream | None, since: Since) -> _Location | None:
+    """Return where a numeric stream has been since the change; None where that is not known."""
     at = None if stream is None else since.sources.get(stream.source)
     if stream is None or at is None or stream.cells[:1] != (_FIRST_NUMERIC,):
         return None
@@ -172,4 +190,6 @@ def _location(stream: Stream | None, since: Since) -> tuple[float, float] | None
     if n == 0:
         return None
     score = ordered_scores(stream.law, len(stream.law) - _NOT_VALUES)[:, 0]
-    return float(counts @ score) / n, n / stream.design
+    mean = float(counts @ score) / n
+    variance = float(counts @ np.square(score)) / n - mean * mean
+    return _Location(mean, variance, n / stream.design)
