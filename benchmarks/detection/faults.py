@@ -56,8 +56,8 @@ class Fault:
         Clean rows after its end.
     width
         Columns the model does not use.
-    runs
-        Seeds.
+    seeds
+        One run each.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Fault:
     lasts: int = 0
     after: int = 0
     width: int = 0
-    runs: int = 24
+    seeds: range = range(5000, 5024)
 
 
 FAULTS: Final = {
@@ -98,7 +98,7 @@ FAULTS: Final = {
         Fault("one client only", one_client),
         Fault("one segment only", one_segment),
         Fault("two moved alike", two_moved),
-        Fault("two moved alike, more seeds", two_moved, "pairs", runs=168),
+        Fault("two moved alike, more seeds", two_moved, "pairs", seeds=range(8000, 8168)),
         Fault("ignored column moves", ignored, group="ignored", width=1),
         Fault("ends: mean shift 1 sd", mean_shift(1.0), "ends", lasts=2000, after=20_000),
         Fault("ends: missing 10 %", missing(0.1), "ends", lasts=2000, after=20_000),
