@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -36,11 +38,13 @@ WAIT: Final = 60.0  # seconds, a guard against hanging
 BURST: Final = 37
 WORKERS: Final = 2
 _GUNICORN: Final = ("gunicorn", "wsgi:app", "-b", "127.0.0.1:{port}", "-w", str(WORKERS))
-_UWSGI: Final = (
+_UWSGI_ANY: Final = (
     *("uwsgi", "--http-socket", "127.0.0.1:{port}", "--module", "wsgi:app", "--master"),
-    *("--processes", str(WORKERS), "--die-on-term", "--virtualenv", sys.prefix),
+    *("--processes", str(WORKERS), "--virtualenv", sys.prefix),
     *("--enable-threads", "--disable-logging"),
 )
+_GRACEFULLY: Final = ("--hook-master-start", "unix_signal:15 gracefully_kill_them_all")
+_UWSGI: Final = (*_UWSGI_ANY, *_GRACEFULLY)
 # A master forks by itself, so that Python's hooks do not run: the SDK's threads, started before by
 # `opentelemetry-instrument`, are then waited for in vain at the end, with or without otel-ml.
 MODES: Final[dict[str, Mode]] = {
@@ -53,7 +57,7 @@ MODES: Final[dict[str, Mode]] = {
     "uwsgi": Mode(_UWSGI, WORKERS, by_hand=True),
     "uwsgi-lazy-apps": Mode((*_UWSGI, "--lazy-apps"), WORKERS, by_hand=True),
     "uwsgi-threads": Mode((*_UWSGI, "--threads", "4"), WORKERS, by_hand=True),
-    "uwsgi-hooks": Mode((*_UWSGI, "--py-call-osafterfork"), WORKERS),
+    "uwsgi-hooks": Mode((*_UWSGI, "--py-call-uwsgi-fork-hooks"), WORKERS),
 }
 
 
@@ -145,12 +149,11 @@ def test_nothing_is_said(ended: Ended) -> None:
     assert "monitoring" not in others, others
 
 
-_GRACEFULLY: Final = "unix_signal:15 gracefully_kill_them_all"
 HELD: Final = {
     "gunicorn-sync": MODES["gunicorn-sync"],
     "gunicorn-gthread": MODES["gunicorn-gthread"],
     "gunicorn-gevent": MODES["gunicorn-gevent"],
-    "uwsgi": Mode((*_UWSGI, "--hook-master-start", _GRACEFULLY), WORKERS, by_hand=True),
+    "uwsgi": MODES["uwsgi"],
 }
 
 
@@ -207,6 +210,33 @@ def test_nothing_is_lost_by_a_signal(
         server.process.send_signal(number)
         server.process.wait(WAIT)
         assert receiver.total("ml.predictions") == sum(answer.rows for answer in answers)
+
+
+@pytest.mark.fault("D3")
+def test_nothing_is_lost_where_sigterm_ends_an_idle_worker(wsgi: Service, tmp_path: Path) -> None:
+    """uWSGI runs nothing at the end of a worker that it ends while it thinks it busy."""
+    needed("uwsgi")
+    stats = tmp_path / "stats"
+    command = (*_UWSGI_ANY, "--die-on-term", "--stats", str(stats))
+    with running("uwsgi", Mode(command, WORKERS, by_hand=True), wsgi, tmp_path) as (
+        server,
+        receiver,
+    ):
+        answers = burst(server, wsgi, 0)
+        deadline = time.monotonic() + WAIT
+        while not idle(stats):  # the answer has come before the worker says that it is free
+            assert time.monotonic() < deadline, server.output()
+            time.sleep(0.01)
+        server.stop()
+        assert receiver.total("ml.predictions") == sum(answer.rows for answer in answers)
+
+
+def idle(stats: Path) -> bool:
+    """Return whether no worker of uWSGI says that it is busy."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(stats))
+        said = json.loads(b"".join(iter(lambda: connection.recv(65_536), b"")))
+    return all(worker["status"] == "idle" for worker in said["workers"])
 
 
 @pytest.mark.fault("D3")
