@@ -23,7 +23,7 @@ from otel_ml.inbox import Inbox
 from otel_ml.losses import Losses
 from otel_ml.notices import LABELS
 from otel_ml.process import mark
-from otel_ml.snapshot import call_rows, rows
+from otel_ml.snapshot import call_rows, is_large, rows
 from otel_ml.types import Captured
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger("otel_ml")
-_PAUSE: Final = 0.1  # seconds between two looks at the queue
+_PAUSE: Final = 1.0  # seconds between two looks at the queue: what a look costs is shared by many
+_SOON: Final = 0.1  # seconds after which large inputs are let go
 _WAKE_AT: Final = 4  # part of the queue that is taken when the worker is woken early
 _LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
 _LAST_TRIES: Final = 3  # of a worker that fails while it is being ended
@@ -117,6 +118,7 @@ class Pipeline:
         self._ending: threading.Thread | None = None
         self._start_lock = threading.RLock()  # a signal may interrupt its holder, and flush
         self._wake = Bell()
+        self._calm = True  # no large input waits
         self._stop = threading.Event()
         self._deadline = 0.0  # of the end, once it is asked for
         self._flush_asked = 0
@@ -144,6 +146,9 @@ class Pipeline:
             self.start()
         elif len(queue) == self._wake_at:
             self._look_after()
+        elif self._calm and is_large(call):
+            self._calm = False
+            self._wake.ring()
 
     def _look_after(self) -> None:
         """Wake the worker; start another one where it has died, as of a lack of memory."""
@@ -267,7 +272,10 @@ class Pipeline:
             worker = self._opened()
         importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
-            self._wake.wait(_PAUSE)
+            self._wake.wait(worker.rest(_PAUSE))
+            if not self._calm and not self._pressed(stop):
+                self._wake.wait(worker.rest(_SOON))
+            self._calm = True
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done
             with importing:
@@ -290,6 +298,10 @@ class Pipeline:
             if stopping:
                 worker.close(self._deadline)
                 return
+
+    def _pressed(self, stop: threading.Event) -> bool:
+        asked = stop.is_set() or self._flush_asked > self._flush_done
+        return asked or len(self.queue) >= self._wake_at
 
     def _opened(self) -> Worker:
         if self._worker is None:

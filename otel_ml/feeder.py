@@ -16,12 +16,12 @@ import numpy as np
 
 from otel_ml.batches import join_batches, split_batch
 from otel_ml.budget import EVALUATION_ROWS
-from otel_ml.frame import DURATION, MODEL, Frame, captured, features_of
+from otel_ml.frame import DURATION, MODEL, Frame, captured
 from otel_ml.hosts import Host, Hosts
 from otel_ml.intake import Converted, convert, pseudonym
 from otel_ml.samples import Health
 from otel_ml.snapshot import call_rows
-from otel_ml.stack import alike, convert_stack, stack
+from otel_ml.stack import alike, convert_stack, features_together, stack
 from otel_ml.thinning import thinned
 from otel_ml.timebox import TimeBox, foreign, is_foreign_call
 from otel_ml.types import Batch, Captured, ModelKey
@@ -31,7 +31,7 @@ __all__ = ["Call", "Feeder"]
 Call = Frame | Captured
 
 _TOGETHER: Final = 512  # calls converted before other threads get their turn
-_EVALUATIONS: Final = 40  # of one model in a round, unless they would be of more rows than
+_EVALUATIONS: Final = 20  # of one model in a round, unless they would be of more rows than
 _MOST_ROWS: Final = 1000
 _MOST_CLIENTS: Final = 4096  # whose pseudonyms are remembered
 _FULL, _EASY = 0.5, 0.125  # of the queue: where sampling begins, and where it is eased
@@ -122,9 +122,10 @@ class Feeder:
     def _together(self, group: Sequence[Call]) -> tuple[ModelKey, Batch] | None:
         """Return calls that are alike as one batch; None where one of them is odd."""
         try:
-            if foreign([features_of(call) for call in group]):  # type: ignore[arg-type]  # frames
+            features = features_together(group)  # type: ignore[arg-type]  # more than one: frames
+            if foreign(features):
                 return None
-            stacked = stack(group)  # type: ignore[arg-type]  # more than one: they are frames
+            stacked = stack(group, features)  # type: ignore[arg-type]  # as above
             host = None if stacked is None else self.hosts.of(stacked.call.model)
             if stacked is None or host is None:
                 return None

@@ -13,7 +13,7 @@ from numpy import ndarray
 from otel_ml.frame import BY_HAND, FEATURES, INLINE, METHOD, MORE, OUTPUT, Frame
 from otel_ml.types import Captured
 
-__all__ = ["COPY_BYTES", "COPY_ROWS", "by_value", "call_rows", "rows"]
+__all__ = ["COPY_BYTES", "COPY_ROWS", "by_value", "call_rows", "is_large", "rows"]
 
 
 COPY_BYTES: Final = 1 << 24
@@ -22,6 +22,10 @@ never waits for, and a full queue never holds, a second copy of a very large bat
 
 COPY_ROWS: Final = 100_000
 """The same bound for lists, in rows."""
+
+
+_LARGE_BYTES: Final = 1 << 16
+_LARGE_ROWS: Final = 64
 
 
 def by_value(value: Any) -> Any:
@@ -81,6 +85,18 @@ def call_rows(call: Captured | Frame) -> int:
         if found is not None:
             return max(found, 1)
     return 1
+
+
+def is_large(call: Captured | Frame) -> bool:
+    """Tell whether a call holds so much that it should not wait long."""
+    if type(call) is not list:
+        return call_rows(call) > _LARGE_ROWS
+    features = call[FEATURES]
+    if features is INLINE:
+        return False
+    if type(features) is ndarray:
+        return features.nbytes > _LARGE_BYTES
+    return call_rows(call) > _LARGE_ROWS
 
 
 def _row(value: Any) -> Any:

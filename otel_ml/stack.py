@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,7 @@ from otel_ml.types import Batch, Captured, FloatArray, IntArray
 __all__ = ["Stack", "alike", "convert_stack", "stack"]
 
 _NONE: Final = type(None)
+_shape_of, _dtype_of = attrgetter("shape"), attrgetter("dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def alike(calls: Sequence[Frame | Captured]) -> Iterator[Sequence[Frame | Captur
             len(set(map(id, fields[MODEL]))) == 1
             and len(set(fields[METHOD])) == 1
             and len(set(map(type, fields[FEATURES]))) == 1
-            and len(set(map(_output_type, fields[OUTPUT]))) == 1
+            and _one_type(fields[OUTPUT])
             and set(map(type, fields[MORE])) == {_NONE}
         ):
             yield calls
@@ -87,6 +89,11 @@ def _fields(frames: Sequence[Frame]) -> list[tuple[Any, ...]]:
     return list(islice(zip(*frames, strict=False), ROW))
 
 
+def _one_type(outputs: Sequence[object]) -> bool:
+    kinds = set(map(type, outputs))
+    return len(kinds) == 1 and (tuple not in kinds or len(set(map(_output_type, outputs))) == 1)
+
+
 def _output_type(output: object) -> object:
     return tuple(map(type, output)) if type(output) is tuple else type(output)
 
@@ -98,21 +105,27 @@ def _kind(call: Frame | Captured) -> tuple[Any, ...] | None:
     return id(call[MODEL]), call[METHOD], type(call[FEATURES]), _output_type(call[OUTPUT])
 
 
-def stack(frames: Sequence[Frame]) -> Stack | None:
+def features_together(frames: Sequence[Frame]) -> list[Any]:
+    """Return what calls that are `alike` were asked about: single rows as they are, else inputs."""
+    if frames[0][FEATURES] is INLINE:
+        return [frame[ROW:] for frame in frames]
+    return [frame[FEATURES] for frame in frames]
+
+
+def stack(frames: Sequence[Frame], held: Sequence[Any]) -> Stack | None:
     """Return calls that are `alike` as one; None where their rows cannot be put together.
 
     Parameters
     ----------
     frames
         Calls of one model's method on one type of input.
+    held
+        What they were asked about, as `features_together` returns it.
     """
     fields = _fields(frames)
     first = frames[0]
     features: tuple[Any, list[int]] | None
-    if first[FEATURES] is INLINE:
-        features = [frame[ROW:] for frame in frames], [1] * len(frames)
-    else:
-        features = _stacked(fields[FEATURES])
+    features = (held, [1] * len(frames)) if first[FEATURES] is INLINE else _stacked(held)
     if features is None:
         return None
     if first[METHOD] == BY_HAND:
@@ -162,9 +175,10 @@ def _stacked(values: Sequence[Any]) -> tuple[Any, list[int]] | None:
     kind = type(values[0])
     if kind is np.ndarray:
         arrays: Sequence[NDArray[Any]] = values
-        if len({(a.dtype, a.shape[1:]) for a in arrays if a.ndim}) != 1 or not all(
-            a.ndim in (1, 2) for a in arrays
-        ):
+        shapes = set(map(_shape_of, arrays))
+        if len(set(map(_dtype_of, arrays))) != 1 or len({shape[1:] for shape in shapes}) != 1:
+            return None
+        if not {len(shape) for shape in shapes} <= {1, 2}:
             return None
         return np.concatenate(arrays), list(map(len, arrays))
     if kind is list and all(values):

@@ -14,9 +14,9 @@ from typing import Final
 
 __all__ = ["WATCHERS"]
 
-TOGETHER: Final = 1_000
+TOGETHER: Final = 2_500  # a quarter of the queue, at which the worker is woken
 AT_FIRST: Final = 12_000  # predictions: the first also teach how rows depend on each other
-MOST: Final = AT_FIRST + 7_000  # until the first come again
+MOST: Final = AT_FIRST + 13_000  # until the first come again
 _MUCH: Final = 4_000  # of them at once
 _LOOK: Final = 0.25  # seconds: to look takes instructions as well
 _WARM: Final = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from otel_ml.errors import ConfigError
@@ -129,6 +130,7 @@ def parse_allowance(text: str) -> tuple[float, str]:
     return float(count), per
 
 
+@lru_cache(maxsize=64)  # a budget is asked for at every evaluation
 def _quantity(text: str) -> Period:
     match = _QUANTITY.fullmatch(text.strip().lower())
     unit = match.group(2) if match else ""

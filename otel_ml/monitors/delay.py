@@ -6,6 +6,7 @@ change. Counts of dependent rows wait until those that come now are of another s
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,14 +42,16 @@ class Lags:
     worth: FloatArray
     lag: FloatArray
     late: NDArray[np.bool_]
-    steps: FloatArray
+    steps: list[float]
 
     @classmethod
     def of(cls, design: FloatArray, streams: IntArray) -> Lags:
         """Return the lags of streams; `streams` is that of each cell, shape ``(cells,)``."""
         lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
         by_cell = lag[streams]
-        return cls(design, (1 / design)[streams], by_cell, by_cell > 0, np.unique(lag[lag > 0]))
+        return cls(
+            design, (1 / design)[streams], by_cell, by_cell > 0, np.unique(lag[lag > 0]).tolist()
+        )
 
 
 @dataclass
@@ -71,23 +74,25 @@ class Delay:
         self, seen: FloatArray, expected: FloatArray, rows: float, lags: Lags
     ) -> tuple[FloatArray, FloatArray]:
         """Return what may be learned now: these rows where they are independent, else earlier."""
-        late, lag = lags.late, lags.lag
-        if not len(lags.steps) and not self.waiting:
+        late, lag, steps = lags.late, lags.lag, lags.steps
+        if not steps and not self.waiting:
             return seen, expected
+        later, owed = seen * late, expected * late
+        known, due = seen - later, expected - owed
         if not self.waiting or self.waiting[-1].rows >= _BUCKET_ROWS:
-            self.waiting.append(Bucket(np.zeros_like(seen), np.zeros_like(expected)))
-        newest = self.waiting[-1]
-        newest.seen += np.where(late, seen, 0.0)
-        newest.expected += np.where(late, expected, 0.0)
-        newest.rows += rows
-        known, due = np.where(late, 0.0, seen), np.where(late, 0.0, expected)
+            self.waiting.append(Bucket(later, owed, rows))
+        else:
+            newest = self.waiting[-1]
+            newest.seen += later
+            newest.expected += owed
+            newest.rows += rows
         since = 0.0  # rows that came after a bucket was full
         for bucket in reversed(self.waiting):
-            if bucket.let_go != (now := (lags, int(np.searchsorted(lags.steps, since, "right")))):
+            if bucket.let_go != (now := (lags, bisect_right(steps, since))):
                 bucket.let_go = now  # else what is ripe by now has been let go already
                 ripe = since >= lag
-                known += np.where(ripe, bucket.seen, 0.0)
-                due += np.where(ripe, bucket.expected, 0.0)
+                known += bucket.seen * ripe
+                due += bucket.expected * ripe
                 bucket.seen[ripe] = bucket.expected[ripe] = 0.0
             since += bucket.rows
         while self.waiting and not self.waiting[0].expected.any():

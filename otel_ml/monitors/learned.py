@@ -69,8 +69,9 @@ class Learned:
         self._seen = np.zeros((len(HALF_LIVES), len(cell)))
         self._expected = np.zeros_like(self._seen)
         self._foreseen = np.zeros((2, 0, *self._seen.shape))
-        self._delay = self._delayed = Delay()
-        self._fed: list[tuple[FloatArray, FloatArray, float, Lags]] = []
+        self._behind = self._delayed = Delay()
+        self._fed: list[tuple[FloatArray, FloatArray, float, Lags]] = []  # not yet to `_behind`
+        self._steps = 0  # of them that have been learned from
         self._laws: FloatArray | None = None
         self._law = self._prior = np.zeros(0)
         self._lags: Lags | None = None
@@ -155,10 +156,18 @@ class Learned:
     def become(self, step: int) -> None:
         """Learn from the next of the evaluations foreseen, the one at `step`."""
         self._seen, self._expected = self._foreseen[:, step + 1]
+        self._steps += 1
         if step + 2 == self._foreseen.shape[1]:
-            self._delay = self._delayed
-        else:
-            self._delay.ripe(*self._fed[step])
+            self._behind, self._fed, self._steps = self._delayed, [], 0
+
+    @property
+    def _delay(self) -> Delay:
+        """What waits by now; it is seldom asked for before all that was foreseen has come."""
+        for fed in self._fed[: self._steps]:
+            self._behind.ripe(*fed)
+        del self._fed[: self._steps]
+        self._steps = 0
+        return self._behind
 
     def _pasts(
         self, held: FloatArray, due: FloatArray, rows: FloatArray, lags: Lags, fade: FloatArray
@@ -169,7 +178,7 @@ class Learned:
         self._delayed = self._delay.copy()
         passed = rows.max(axis=1, initial=0.0).tolist()
         self._fed = [(*fed, lags) for fed in zip(held, due, passed, strict=True)]
-        if len(lags.steps) or self._delay.waiting:
+        if lags.steps or self._behind.waiting:
             known = [self._delayed.ripe(*fed) for fed in self._fed]
             held, due = (np.stack(part) for part in zip(*known, strict=True))
         for part, news in zip(pasts, (lags.worth * held, lags.worth * due), strict=True):

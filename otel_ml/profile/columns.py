@@ -147,7 +147,7 @@ def row_columns(
     if rows and not isinstance(rows[0], (list, tuple, np.ndarray)):
         rows = [[value] for value in rows]
     width = len(rows[0]) if rows else 0
-    if any(len(row) != width for row in rows):
+    if not set(map(len, rows)) <= {width}:
         raise DataError(f"{where}: rows of different lengths", remedy="give rows of equal length")
     if names and len(names) != width:
         raise DataError(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import otel_ml
 from otel_ml.frame import INLINE, Frame, captured
 from otel_ml.semconv import metrics as m
-from otel_ml.stack import alike, stack
+from otel_ml.stack import alike, features_together, stack
 
 HANG = 20.0
 
@@ -43,7 +43,9 @@ def test_every_call_is_in_one_group_with_the_rows_it_was_asked_about(
         of_group = [next(left) for _ in group]
         for call, rows in zip(group, of_group, strict=True):
             assert captured(call, 0).features == rows  # type: ignore[arg-type]  # a frame
-        stacked = stack(group) if len(group) > 1 else None  # type: ignore[arg-type]  # frames
+        stacked = (
+            stack(group, features_together(group)) if len(group) > 1 else None  # type: ignore[arg-type]  # frames
+        )
         if stacked is not None:
             assert stacked.call.features == [row for rows in of_group for row in rows]
             assert stacked.sizes.tolist() == list(map(len, of_group))

@@ -16,13 +16,13 @@ from benchmarks.cost.callgrind import Counting
 from benchmarks.cost.collector import Collector
 from benchmarks.cost.line import Line
 
-FEW, MANY = 1_000, 4_000
+FEW, MANY = 2_500, 10_000
 FEW_SPANS, MANY_SPANS = 100, 400  # as many as the span processor keeps
 MOST: Final = 25_000
 
 
 def measure(quick: bool) -> list[Line]:
-    many = 2_000 if quick else MANY
+    many = 5_000 if quick else MANY
     with Collector() as collector, ThreadPoolExecutor(2) as pool:
         more = {
             "OTEL_METRICS_EXPORTER": "otlp",
