@@ -34,7 +34,7 @@ __all__ = ["Pipeline"]
 
 _log = logging.getLogger("otel_ml")
 _PAUSE: Final = 1.0  # seconds between two looks at the queue: what a look costs is shared by many
-_SOON: Final = 0.1  # seconds after which large inputs are let go
+_SOON: Final = 0.1  # seconds after which large inputs are let go, and between two exports
 _WAKE_AT: Final = 4  # part of the queue that is taken when the worker is woken early
 _LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
 _LAST_TRIES: Final = 3  # of a worker that fails while it is being ended
@@ -272,9 +272,9 @@ class Pipeline:
             worker = self._opened()
         importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
-            self._wake.wait(worker.rest(_PAUSE))
+            self._wake.wait(worker.rest(_SOON, _PAUSE))
             if not self._calm and not self._pressed(stop):
-                self._wake.wait(worker.rest(_SOON))
+                self._wake.wait(_SOON)
             self._calm = True
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done

@@ -108,9 +108,9 @@ class Worker:
         """Tell whether it is time to export."""
         return time.monotonic() >= self._next
 
-    def rest(self, longest: float) -> float:
-        """Return the seconds until the next export, or the longest rest if that is less."""
-        return min(max(self._next - time.monotonic(), 0.0), longest)
+    def rest(self, least: float, most: float) -> float:
+        """Return the seconds until the next export, within bounds."""
+        return min(max(self._next - time.monotonic(), least), most)
 
     def take(
         self,
