@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml.bell import Bell
 from otel_ml.config import active
+from otel_ml.ending import seconds
 from otel_ml.frame import Frame
 from otel_ml.inbox import Inbox
 from otel_ml.losses import Losses
@@ -34,13 +35,11 @@ __all__ = ["Pipeline"]
 
 _log = logging.getLogger("otel_ml")
 _PAUSE: Final = 1.0  # seconds between two looks at the queue: what a look costs is shared by many
-_SOON: Final = 0.1  # seconds after which large inputs are let go, and between two exports
+_SOONEST: Final = 0.1  # seconds between two exports
 _WAKE_AT: Final = 4  # part of the queue that is taken when the worker is woken early
 _LABEL_LIMIT: Final = 1_000_000  # labels given by hand that wait for the worker
 _LAST_TRIES: Final = 3  # of a worker that fails while it is being ended
 _LONGEST_REST: Final = 30.0  # seconds a failing worker rests before it is started again
-_DEFAULT_TIMEOUT: Final = 3.0  # seconds
-_LONGEST_TIMEOUT: Final = 3600.0
 _FORK_PATIENCE: Final = 5.0  # seconds a fork waits for the worker to be done importing
 
 Call = Frame | Captured
@@ -72,13 +71,6 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
-
-
-def seconds(timeout: object) -> float:
-    """Return a time to wait, an hour at most; three seconds for what is none."""
-    if not isinstance(timeout, (int, float)) or timeout != timeout:
-        return _DEFAULT_TIMEOUT
-    return float(min(max(timeout, 0), _LONGEST_TIMEOUT))
 
 
 class Pipeline:
@@ -118,7 +110,6 @@ class Pipeline:
         self._ending: threading.Thread | None = None
         self._start_lock = threading.RLock()  # a signal may interrupt its holder, and flush
         self._wake = Bell()
-        self._calm = True  # no large input waits
         self._stop = threading.Event()
         self._deadline = 0.0  # of the end, once it is asked for
         self._flush_asked = 0
@@ -146,9 +137,8 @@ class Pipeline:
             self.start()
         elif len(queue) == self._wake_at:
             self._look_after()
-        elif self._calm and is_large(call):
-            self._calm = False
-            self._wake.ring()
+        elif not self._wake.hinted and is_large(call):
+            self._wake.hint()
 
     def _look_after(self) -> None:
         """Wake the worker; start another one where it has died, as of a lack of memory."""
@@ -272,10 +262,7 @@ class Pipeline:
             worker = self._opened()
         importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
-            self._wake.wait(worker.rest(_SOON, _PAUSE))
-            if not self._calm and not self._pressed(stop):
-                self._wake.wait(_SOON)
-            self._calm = True
+            self._wake.wait(worker.rest(_SOONEST, _PAUSE), lambda: self._pressed(stop))
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done
             with importing:
@@ -300,8 +287,8 @@ class Pipeline:
                 return
 
     def _pressed(self, stop: threading.Event) -> bool:
-        asked = stop.is_set() or self._flush_asked > self._flush_done
-        return asked or len(self.queue) >= self._wake_at
+        full = len(self.queue) >= self._wake_at
+        return full or stop.is_set() or self._flush_asked > self._flush_done
 
     def _opened(self) -> Worker:
         if self._worker is None:

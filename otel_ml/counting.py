@@ -13,6 +13,7 @@ from otel_ml.local import named_columns
 from otel_ml.profile import Profile, slots
 from otel_ml.profile.coder import Codes, chunk_counts, encode
 from otel_ml.state import State
+from otel_ml.turns import give_way
 from otel_ml.types import Batch, FloatArray, IntArray
 
 __all__ = ["count_batch"]
@@ -94,6 +95,7 @@ def count_batch(
             state.add(counts[i], moments[i], size, more[i])
             state.pending.coming = counts[i + 1 : full], more[i + 1 : full]
             yield size, at
+            give_way()
         state.pending.coming = None
     state.windows.close()
 

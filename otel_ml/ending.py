@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-__all__ = ["FLUSH_SECONDS", "at_exit", "on_signals", "release_signals", "undisturbed"]
+__all__ = ["FLUSH_SECONDS", "at_exit", "on_signals", "release_signals", "seconds", "undisturbed"]
 
 _log = logging.getLogger("otel_ml")
 
 FLUSH_SECONDS: Final = 3.0
 """How long the end of a process may wait for the last export."""
 
+_LONGEST: Final = 3600.0  # seconds anybody may wait
 _MARGIN: Final = 0.25  # seconds more for a flush that is about to give up by itself
 _LAST: Final = -100  # after the finalizers of others, which may still predict
 _ENDING: Final = ("SIGTERM", "SIGHUP")
@@ -30,6 +31,13 @@ _ENDING: Final = ("SIGTERM", "SIGHUP")
 Flush: TypeAlias = Callable[[float], object]
 
 _registered = False
+
+
+def seconds(timeout: object) -> float:
+    """Return a time to wait, an hour at most; three seconds for what is none."""
+    if not isinstance(timeout, (int, float)) or timeout != timeout:
+        return FLUSH_SECONDS
+    return float(min(max(timeout, 0), _LONGEST))
 
 
 def at_exit(flush: Flush) -> None:

@@ -24,6 +24,7 @@ from otel_ml.snapshot import call_rows
 from otel_ml.stack import alike, convert_stack, features_together, stack
 from otel_ml.thinning import thinned
 from otel_ml.timebox import TimeBox, foreign, is_foreign_call
+from otel_ml.turns import give_way
 from otel_ml.types import Batch, Captured, ModelKey
 
 __all__ = ["Call", "Feeder"]
@@ -96,7 +97,7 @@ class Feeder:
             for group in alike(calls[start : start + _TOGETHER]):
                 for key, batch in self._converted(group):
                     by_host.setdefault(key, []).append(batch)
-            time.sleep(0)  # hands over the interpreter's lock to a request that waits for it
+            give_way()
         for key, pairs in self._light.items():
             sizes, durations = np.array(pairs, dtype=np.float64).T
             known = durations[durations >= 0] / 1e9
@@ -118,6 +119,7 @@ class Feeder:
                 return
         for call in group:
             yield from self._alone(call)
+            give_way()
 
     def _together(self, group: Sequence[Call]) -> tuple[ModelKey, Batch] | None:
         """Return calls that are alike as one batch; None where one of them is odd."""
@@ -197,6 +199,7 @@ class Feeder:
             self._done += n
             for part in split_batch(batch):
                 self._guard(self._observe, host, part)
+                give_way()
 
     def _observe(self, host: Host, batch: Batch) -> None:
         learning = host.engine.learner is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,7 @@ from otel_ml.stats.distance import (
     wasserstein_binned,
 )
 from otel_ml.tally import Tally
+from otel_ml.turns import give_way
 from otel_ml.types import AttributeValue, Buckets, FloatArray, IntArray, ModelKey, Sample
 
 __all__ = ["Health", "incident_event", "model_samples", "process_samples", "reference_event"]
@@ -80,14 +82,19 @@ def model_samples(
         Groups with fewer labels are left out.
     """
     base = identity(key)
-    out = list(_calls(base, tally))
-    out += _learning(base, engine)
+    parts = [_calls(base, tally), _learning(base, engine)]
     if engine.state is not None:
-        out += _features(base, engine.state, engine.state.reference)
-        out += _drift(base, engine.state, engine.state.reference)
-        out += _evidence(base, engine, engine.state)
-        out += label_samples(base, engine.state, min_group)
-    out += _incidents(base, engine.state, seen)
+        parts += [
+            _features(base, engine.state, engine.state.reference),
+            _drift(base, engine.state, engine.state.reference),
+            _evidence(base, engine, engine.state),
+            label_samples(base, engine.state, min_group),
+        ]
+    parts.append(_incidents(base, engine.state, seen))
+    out = []
+    for sample in chain.from_iterable(parts):
+        out.append(sample)
+        give_way()
     return out
 
 

@@ -20,6 +20,7 @@ from otel_ml.pending import Pending
 from otel_ml.plan import sizes_of, streams_of
 from otel_ml.profile import Joined, Profile, Reference, Windows
 from otel_ml.profile.coder import Codes, encode
+from otel_ml.turns import give_way
 from otel_ml.types import Batch, FloatArray, IntArray, Stream
 
 __all__ = ["State"]
@@ -151,6 +152,7 @@ class State:
                 self._judged(joined[start:done])
                 if done < len(joined):
                     yield size
+                    give_way()
         finally:
             self._judged(joined[done:])  # whoever evaluates may fail: the others count all the same
 

@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[1] / "otel_ml"
 # What a module of the package may import: its own layer and those above it in this list.
 LAYERS: Final = {
     "L0 foundations": "_version clock config ending errors frame identity process semconv "
-    "stream types",
+    "stream turns types",
     "L1 statistics": "stats",
     "L2 profile": "profile",
     "L3 monitors, incidents, emission": "emit incidents monitors",

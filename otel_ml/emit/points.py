@@ -21,6 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 
 from otel_ml.emit.temporality import Deltas, Series, series_of
 from otel_ml.emit.values import Unencodable, key_values, number, text, uint64
+from otel_ml.turns import give_way
 from otel_ml.types import Buckets, MetricDef, Sample
 
 __all__ = ["INSTRUMENTS", "Encoded", "encode_samples"]
@@ -81,6 +82,7 @@ def encode_samples(
     series: dict[str, list[Series | None]] = {}
     unencodable = 0
     for sample in samples:
+        give_way()
         definition = sample.metric
         if definition.instrument not in instruments:
             continue

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from otel_ml.errors import DataError
 from otel_ml.profile.values import numeric_values
+from otel_ml.turns import give_way
 
 __all__ = [
     "Columns",
@@ -70,6 +71,7 @@ def named(pairs: Iterable[tuple[str, NDArray[Any]]], where: str) -> dict[str, ND
         if name in data:
             raise named_twice(name, where)
         data[name] = column
+        give_way()
     return data
 
 

@@ -1,0 +1,83 @@
+"""Work that takes long gives way: the interpreter is another thread's every half millisecond."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from otel_ml import Engine, Reference, counting, samples, turns
+from otel_ml.samples import model_samples
+from otel_ml.tally import Tally
+from otel_ml.types import ModelKey
+
+ROWS = 1_000
+
+
+class Clock:
+    """A clock that is set by hand, and counts the turns it saw given away."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.given = 0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds == 0
+        self.given += 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(
+        turns, "time", SimpleNamespace(perf_counter=clock.perf_counter, sleep=clock.sleep)
+    )
+    monkeypatch.setattr(turns, "_since", clock.now)
+    return clock
+
+
+def test_a_turn_is_given_once_in_half_a_millisecond(clock: Clock) -> None:
+    for _ in range(100):
+        turns.give_way()
+    assert clock.given == 0
+    clock.now += 0.0006
+    for _ in range(100):
+        turns.give_way()
+    assert clock.given == 1
+    clock.now += 0.0004
+    turns.give_way()
+    assert clock.given == 1
+    clock.now += 0.0002
+    turns.give_way()
+    assert clock.given == 2
+
+
+@pytest.fixture
+def watching() -> Engine:
+    rng = np.random.default_rng(0)
+    taught = {f"f{i}": rng.normal(size=2_000) for i in range(5)}
+    return Engine(Reference.build(taught, model_name="m"))
+
+
+def rows() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return {f"f{i}": rng.normal(size=ROWS) for i in range(5)}
+
+
+def test_every_evaluation_gives_way(watching: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(counting, "give_way", lambda: given.append(watching.rows))
+    watching.observe(rows())
+    assert given == list(range(50, ROWS + 1, 50))
+
+
+def test_every_sample_gives_way(watching: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching.observe(rows())
+    given: list[None] = []
+    monkeypatch.setattr(samples, "give_way", lambda: given.append(None))
+    found = model_samples(ModelKey("m"), watching, Tally(), set(), 5)
+    assert len(given) == len(found) > 50
