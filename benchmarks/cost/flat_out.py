@@ -49,11 +49,20 @@ class FlatOut:
 
 
 class Neighbour:
-    """A process that can be told to do the same work; a context manager."""
+    """A process that can be told to do the same work; a context manager.
+
+    Parameters
+    ----------
+    program
+        Module that is run, of this folder.
+    """
+
+    def __init__(self, program: str) -> None:
+        self._program = f"benchmarks.cost.{program}"
 
     def __enter__(self) -> Neighbour:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.cost.flat_out"],
+            [sys.executable, "-m", self._program],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Work that takes long gives way: the interpreter is another thread's every half millisecond."""
+"""Work that takes long gives way: the interpreter is another thread's every tenth of a millisecond."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_turn_is_given_once_in_half_a_millisecond(clock: Clock) -> None:
+def test_a_turn_is_given_once_in_a_tenth_of_a_millisecond(clock: Clock) -> None:
     for _ in range(100):
         turns.give_way()
     assert clock.given == 0
-    clock.now += 0.0006
+    clock.now += 0.00012
     for _ in range(100):
         turns.give_way()
     assert clock.given == 1
-    clock.now += 0.0004
+    clock.now += 0.00008
     turns.give_way()
     assert clock.given == 1
-    clock.now += 0.0002
+    clock.now += 0.00004
     turns.give_way()
     assert clock.given == 2
 

@@ -1,7 +1,8 @@
 """How long a request waits for the interpreter's lock while the worker works as hard as it can.
 
 A request waits for half a millisecond, runs some Python and writes: what it takes beyond the half
-millisecond is its delay. Beside it stands the delay while another process does the same work.
+millisecond is its delay. Beside it stands the delay while another process does the same work: that
+of predictions, and that of gathering the telemetry of a model with 200 features.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks.cost.flat_out import FlatOut, Neighbour
+from benchmarks.cost.gathering import Gathering
 from benchmarks.cost.line import Line
 from benchmarks.cost.timing import middle, share
 
@@ -23,9 +25,13 @@ MOST: Final = 1.2
 
 def measure(quick: bool) -> list[Line]:
     turns, requests = (2, 20) if quick else (ROUNDS, REQUESTS)
+    return [*_flat_out(turns, requests), *_gathering(turns, requests)]
+
+
+def _flat_out(turns: int, requests: int) -> list[Line]:
     found: dict[str, list[list[float]]] = {"worker": [], "neighbour": [], "nobody": []}
     work = FlatOut()
-    with Neighbour() as neighbour, open(os.devnull, "wb", buffering=0) as sink:
+    with Neighbour("flat_out") as neighbour, open(os.devnull, "wb", buffering=0) as sink:
         work.fill()
         work.rest()
         for _ in range(turns):
@@ -59,6 +65,30 @@ def measure(quick: bool) -> list[Line]:
     what = "delay of a request, 99th percentile, worker flat out"
     lines.append(Line(what, "µs", late["worker"], "another process", late["neighbour"]))
     return lines
+
+
+def _gathering(turns: int, requests: int) -> list[Line]:
+    work = Gathering()
+    mine: list[float] = []
+    beside: list[float] = []
+    with Neighbour("gathering") as neighbour, open(os.devnull, "wb", buffering=0) as sink:
+        for _ in range(turns):
+            neighbour.toggle()
+            beside += delays(requests, sink.write, lambda: True)
+            neighbour.toggle()
+            work.begin()
+            mine += delays(requests, sink.write, lambda: True)
+            work.rest()
+    return [
+        Line(
+            f"delay of a request, {name}, telemetry gathered",
+            "µs",
+            of(mine),
+            "another process",
+            of(beside),
+        )
+        for name, of in (("median", middle), ("99th percentile", lambda v: share(v, 0.99)))
+    ]
 
 
 def delays(
