@@ -154,7 +154,7 @@ def _run(row: str) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
         ("batch_path", 6),
         ("memory", 3),
         ("export_size", 4),
-        ("gil", 3),
+        ("gil", 5),
         ("import_time", 4),
     ],
 )

@@ -1,4 +1,4 @@
-"""Work that takes long gives way: the interpreter is another thread's every tenth of a millisecond."""
+"""Work that takes long gives way: the interpreter is another thread's again and again."""
 
 from __future__ import annotations
 
