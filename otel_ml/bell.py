@@ -6,13 +6,13 @@ handler that interrupts there and sets it, too, waits for ever. This is one lock
 
 from __future__ import annotations
 
+import time
 from _thread import allocate_lock
-from collections.abc import Callable
 from typing import Final
 
 __all__ = ["Bell"]
 
-_SOON: Final = 0.1  # seconds after a hint
+_SOON: Final = 0.1  # seconds after a hint: to give one costs nothing, for nobody is woken
 
 
 class Bell:
@@ -21,7 +21,7 @@ class Bell:
     Attributes
     ----------
     hinted
-        Whether there was a hint that has not been followed yet.
+        Set by whoever wants the wait to end soon, not at once.
     """
 
     __slots__ = ("_lock", "hinted")
@@ -38,22 +38,10 @@ class Bell:
         except RuntimeError:
             return  # rung already
 
-    def hint(self) -> None:
-        """Have the wait end soon: others may have something to say by then."""
-        self.hinted = True
-        self.ring()
-
-    def wait(self, timeout: float, urgent: Callable[[], bool]) -> None:
-        """Wait for a ring, `timeout` seconds at most.
-
-        Parameters
-        ----------
-        timeout
-            Seconds.
-        urgent
-            Says whether there is more than the hint to wake up for.
-        """
-        self._lock.acquire(timeout=timeout)
-        if self.hinted and not urgent():
-            self._lock.acquire(timeout=_SOON)
+    def wait(self, timeout: float) -> None:
+        """Wait for a ring, `timeout` seconds at most, and soon no longer after a hint."""
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            if self._lock.acquire(timeout=min(left, _SOON)) or self.hinted:
+                break
         self.hinted = False

@@ -138,7 +138,7 @@ class Pipeline:
         elif len(queue) == self._wake_at:
             self._look_after()
         elif not self._wake.hinted and is_large(call):
-            self._wake.hint()
+            self._wake.hinted = True
 
     def _look_after(self) -> None:
         """Wake the worker; start another one where it has died, as of a lack of memory."""
@@ -262,7 +262,7 @@ class Pipeline:
             worker = self._opened()
         importing: AbstractContextManager[Any] = _importing  # whatever the first round needs, too
         while True:
-            self._wake.wait(worker.rest(_SOONEST, _PAUSE), lambda: self._pressed(stop))
+            self._wake.wait(worker.rest(_SOONEST, _PAUSE))
             stopping, asked = stop.is_set(), self._flush_asked
             wanted = stopping or asked > self._flush_done
             with importing:
@@ -285,10 +285,6 @@ class Pipeline:
             if stopping:
                 worker.close(self._deadline)
                 return
-
-    def _pressed(self, stop: threading.Event) -> bool:
-        full = len(self.queue) >= self._wake_at
-        return full or stop.is_set() or self._flush_asked > self._flush_done
 
     def _opened(self) -> Worker:
         if self._worker is None:
