@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 from benchmarks.cost.predictions import Answers, Requests
 from benchmarks.cost.serving import Server, counted, settled
 
-__all__ = ["FlatOut", "Neighbour"]
+__all__ = ["FlatOut", "Neighbour", "obey"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WAITING: Final = 4_500  # calls: of half of the queue and more the worker reads only some
@@ -92,6 +93,16 @@ class Neighbour:
             raise RuntimeError(f"the neighbour ended with {self._process.wait()}")
 
 
+def obey(begin: Callable[[], object], rest: Callable[[], object]) -> None:
+    """Do what a `Neighbour` is told: begin, or rest, by turns."""
+    print("ready", flush=True)
+    going = False
+    for _ in sys.stdin:
+        (rest if going else begin)()
+        going = not going
+        print("done", flush=True)
+
+
 def _work(work: FlatOut, going: threading.Event) -> None:
     while True:
         going.wait()
@@ -105,14 +116,12 @@ def main() -> None:
     work.fill()
     work.rest()
     threading.Thread(target=_work, args=(work, going), daemon=True).start()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        if going.is_set():
-            going.clear()
-            work.rest()
-        else:
-            going.set()
-        print("done", flush=True)
+
+    def rest() -> None:
+        going.clear()
+        work.rest()
+
+    obey(going.set, rest)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ for a model of many features.
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Final
 
 import numpy as np
 
+from benchmarks.cost.flat_out import obey
 from otel_ml import Engine, Reference
 from otel_ml.samples import model_samples
 from otel_ml.tally import Tally
@@ -60,15 +60,8 @@ def _columns(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    gathering, going = Gathering(), False
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        if going:
-            gathering.rest()
-        else:
-            gathering.begin()
-        going = not going
-        print("done", flush=True)
+    gathering = Gathering()
+    obey(gathering.begin, gathering.rest)
 
 
 if __name__ == "__main__":
