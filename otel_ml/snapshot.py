@@ -89,9 +89,7 @@ def call_rows(call: Captured | Frame) -> int:
 
 def is_large(call: Captured | Frame) -> bool:
     """Tell whether a call holds so much that it should not wait long."""
-    if type(call) is not list:
-        return call_rows(call) > _LARGE_ROWS
-    features = call[FEATURES]
+    features = call[FEATURES] if type(call) is list else None
     if features is INLINE:
         return False
     if type(features) is ndarray:
