@@ -1,8 +1,8 @@
-"""A deadline in, connections that keep it as a whole out: an adapter for `requests`.
+"""A deadline in, connections that keep it as a whole out: pools for `urllib3`.
 
-The timeouts of `requests` are for one operation of a socket each. A receiver that sends a byte now
-and then, in its headers too, or a name with many addresses that all swallow packets, is waited for
-without end. Here every operation is given what is left until the deadline.
+Its timeouts are for one operation of a socket each. A receiver that sends a byte now and then, in
+its headers too, or a name with many addresses that all swallow packets, is waited for without end.
+Here every operation is given what is left until the deadline.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Mapping
 from typing import Any, Final
 
 import urllib3.connection
 import urllib3.connectionpool
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-__all__ = ["DeadlineAdapter"]
+__all__ = ["Budget", "pools"]
 
 _PIECE: Final = 16 * 1024
 
 
-class _Budget:
-    """The deadline of the request in hand."""
+class Budget:
+    """The deadline of the request in hand, a time of the monotonic clock.
+
+    It is for one thread at a time. The look-up of a name is the one thing it cannot end.
+    """
 
     def __init__(self) -> None:
         self.deadline = 0.0
@@ -44,36 +45,8 @@ class _Budget:
         return left
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """An adapter whose requests are over, one way or the other, by `deadline`.
-
-    It is used by one thread at a time. The look-up of a name is the one thing it cannot end.
-    """
-
-    def __init__(self) -> None:
-        self._budget = _Budget()
-        self._pools = _pools(self._budget)
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def until(self, deadline: float) -> None:
-        """Set the deadline of the next request, a time of the monotonic clock."""
-        self._budget.deadline = deadline
-
-    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
-        """Make the pools of direct connections."""
-        super().init_poolmanager(*arguments, **named)  # type: ignore[no-untyped-call, unused-ignore]  # of requests
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
-        """Return the pools of connections through a proxy."""
-        manager = super().proxy_manager_for(proxy, **named)  # type: ignore[no-untyped-call, unused-ignore]  # of requests
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = self._pools
-        return manager
-
-
-def _pools(budget: _Budget) -> Mapping[str, Any]:
-    """Return the classes of pools whose connections keep to a budget."""
+def pools(budget: Budget) -> dict[str, type]:
+    """Return the classes of pools, by scheme, whose connections keep to a budget."""
 
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
@@ -136,7 +109,7 @@ def _pools(budget: _Budget) -> Mapping[str, Any]:
 class _Readable:
     """A socket of which only the reading end is used, with what is left of a budget each time."""
 
-    def __init__(self, sock: socket.socket, budget: _Budget) -> None:
+    def __init__(self, sock: socket.socket, budget: Budget) -> None:
         self._sock = sock
         self._budget = budget
 
@@ -145,7 +118,7 @@ class _Readable:
 
 
 class _Stream(io.RawIOBase):
-    def __init__(self, sock: socket.socket, budget: _Budget) -> None:
+    def __init__(self, sock: socket.socket, budget: Budget) -> None:
         super().__init__()
         self._sock = sock
         self._budget = budget

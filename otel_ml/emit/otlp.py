@@ -13,8 +13,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_ml.emit.destination import Destination
 from otel_ml.emit.event_outlet import EventOutlet
 from otel_ml.emit.hand import Ticket, finish
@@ -28,6 +26,7 @@ from otel_ml.emit.resource import (
     instance_id,
 )
 from otel_ml.emit.sample_outlet import SampleOutlet
+from otel_ml.emit.silence import uninstrumented
 from otel_ml.emit.sink import ExportReport
 from otel_ml.types import Event, Sample
 
@@ -143,7 +142,7 @@ class _Process:
         self.instance = instance_id()
         self._lock = threading.Lock()
         self._closed = self._ended = False
-        with suppress_instrumentation():  # detectors may ask the network
+        with uninstrumented():  # detectors may ask the network
             identity = encode_resource(resource())
         self._spool: Spool | None = None
         names = ["" for _ in destinations]

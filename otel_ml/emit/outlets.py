@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_ml.emit.destination import Destination
 from otel_ml.emit.hand import Hand, Ticket
 from otel_ml.emit.lane import Lane, Sized
+from otel_ml.emit.silence import uninstrumented
 from otel_ml.emit.transport import preload
 
 __all__ = ["Outlet"]
@@ -72,14 +71,14 @@ class Outlet(Generic[Item]):
     def _begin(self, work: Callable[[float], str], deadline: float, timeout: float) -> Ticket[str]:
         def quietly(until: float) -> str:
             # Here, since it holds for the thread that asks for it.
-            with suppress_instrumentation():
+            with uninstrumented():
                 return work(until)
 
         return self._hand.begin(quietly, deadline - _MARGIN * timeout)
 
     def _close(self, deadline: float) -> str:
         try:
-            with suppress_instrumentation():
+            with uninstrumented():
                 return self._last(deadline)
         finally:
             self._lane.close()

@@ -85,11 +85,11 @@ def preload(destination: Destination) -> None:
     """
     "localhost".encode("idna")  # a look-up of a name does so
     if destination.protocol == "grpc":
-        import otel_ml.emit.grpc_client
+        import otel_ml.emit.grpc_client  # noqa: F401
     else:
-        import netrc  # noqa: F401 requests imports it with the first request
+        from otel_ml.emit import http_client
 
-        import otel_ml.emit.http_client  # noqa: F401
+        http_client.preload(destination)
 
 
 def connect(destination: Destination) -> Client:

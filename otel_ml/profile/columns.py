@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,8 @@ class Columns:
         """
         if name in self.data:
             return self.data[name]
+        from difflib import get_close_matches
+
         known = [*self.data, *also]
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -84,13 +85,10 @@ def named_twice(name: str, where: str) -> DataError:
 
 def one_column(values: object) -> NDArray[Any]:
     """Return any sequence as an array of numbers, times or objects; missing is NaN or None."""
-    if isinstance(values, np.ma.MaskedArray):
-        known: NDArray[Any] = values.data.astype(
-            np.float64 if values.dtype.kind in "fiub" else object
-        )
-        known[np.ma.getmaskarray(values)] = np.nan if known.dtype.kind == "f" else None
-        return known
     if isinstance(values, np.ndarray):
+        # `np.ma` is a megabyte that few need
+        if type(values) is not np.ndarray and isinstance(values, np.ma.MaskedArray):
+            return _unmasked(values)
         return values if values.dtype.kind in "fiubmMO" else values.astype(object)
     if isinstance(values, (list, tuple)):
         if set(map(type, values)) <= {int, float}:
@@ -102,6 +100,12 @@ def one_column(values: object) -> NDArray[Any]:
     if hasattr(values, "to_numpy"):
         return one_column(np.asarray(values.to_numpy()))
     return one_column(np.asarray(values))
+
+
+def _unmasked(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    known: NDArray[Any] = values.data.astype(np.float64 if values.dtype.kind in "fiub" else object)
+    known[np.ma.getmaskarray(values)] = np.nan if known.dtype.kind == "f" else None
+    return known
 
 
 def objects(values: Sequence[Any]) -> NDArray[Any]:

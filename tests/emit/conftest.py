@@ -44,6 +44,7 @@ class Scripted:
     replies: list[Reply] = field(default_factory=list)
     by_content: Callable[[str, bytes], Reply | None] | None = None
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    peers: list[int] = field(default_factory=list)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def _hang_guard() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("OTEL_") or name.lower().endswith("_proxy"):
+        if name.startswith("OTEL_") or name.lower().endswith(("_proxy", "_ca_bundle")):
             monkeypatch.delenv(name)
 
 
@@ -108,6 +109,7 @@ def scripted_server(context: ssl.SSLContext | None = None) -> Iterator[Scripted]
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {key.lower(): value for key, value in self.headers.items()}
+            told.peers.append(self.client_address[1])
             told.requests.append((self.path, headers, body))
             reply = told.by_content(self.path, body) if told.by_content else None
             if reply is None:

@@ -113,12 +113,14 @@ def test_only_the_protocol_that_is_used_is_loaded() -> None:
     )
     nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     http = loaded(send, **nowhere)
-    assert "requests" in http
-    assert "grpc" not in http
+    assert "urllib3" in http
+    assert not http & {"grpc", "requests", "asyncio", "numpy.ma", "numpy.random", "difflib"}
     assert "opentelemetry.sdk.metrics" not in http
     grpc = loaded(send, OTEL_EXPORTER_OTLP_PROTOCOL="grpc", **nowhere)
     assert "grpc" in grpc
-    assert "requests" not in grpc
+    assert "urllib3" not in grpc
+    proxied = loaded(send, HTTP_PROXY="http://127.0.0.1:1", **nowhere)
+    assert "requests" in proxied
 
 
 def test_every_public_name_is_there() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import socket
+import subprocess
 import threading
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,16 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from otel_ml.emit.destination import from_environ
 from otel_ml.emit.otlp import OtlpSink
+
+
+@pytest.fixture(autouse=True, params=["urllib3", "requests"])
+def _library(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Have either library do what both do."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # where there is no .netrc
+    if request.param == "requests":
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
 def sink_to(endpoint: str, **environ: str) -> OtlpSink:
@@ -245,12 +257,94 @@ def test_tls_with_client_certificates(
     assert len(scripted_tls.requests) == 1
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_bundle_that_the_environment_names_is_trusted(
+    make: Any,
+    scripted_tls: Any,
+    certificate: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    folder: bool,
+) -> None:
+    trusted = certificate[0]
+    if folder:
+        name = subprocess.run(
+            ["openssl", "x509", "-hash", "-noout", "-in", trusted],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout.strip()
+        (tmp_path / f"{name}.0").write_bytes(Path(trusted).read_bytes())
+        trusted = str(tmp_path)
+    monkeypatch.setenv(variable, trusted)
+    sink = sink_to(
+        scripted_tls.endpoint,
+        OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=certificate[0],
+        OTEL_EXPORTER_OTLP_CLIENT_KEY=certificate[1],
+    )
+    assert make.send(sink, make.counter(1)).ok
+    sink.shutdown(1)
+
+
 @pytest.mark.parametrize("endpoint", ["localhost:1", "ftp://x", "http://", "http://a b", "::"])
 def test_a_nonsense_endpoint_is_a_failure(make: Any, endpoint: str) -> None:
     metrics = replace(from_environ("metrics", {}), endpoint=endpoint)
     sink = OtlpSink(metrics, None)
     assert make.send(sink, make.counter(1), timeout=1.0).outcomes == {"metrics": "failure"}
     sink.shutdown(0.1)
+
+
+@pytest.mark.parametrize("where", ["endpoint", "NETRC", ".netrc"])
+def test_a_password_is_sent_wherever_it_is_kept(
+    make: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    endpoint = scripted.endpoint
+    file = tmp_path / where
+    file.write_text("machine 127.0.0.1 login user password secret\n", encoding="utf-8")
+    if where == "endpoint":
+        endpoint = endpoint.replace("://", "://user:secret@")
+    elif where == "NETRC":
+        monkeypatch.setenv("NETRC", str(file))
+    else:
+        monkeypatch.delenv("NETRC", raising=False)
+    sink = sink_to(endpoint)
+    assert make.send(sink, make.counter(1)).ok
+    sink.shutdown(1)
+    assert scripted.requests[0][1]["authorization"] == "Basic dXNlcjpzZWNyZXQ="
+
+
+def test_an_answer_that_is_cut_short_is_asked_for_again(make: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+
+        def serve() -> None:
+            for rest in (b"half", b""):
+                connection, _ = listener.accept()
+                accepted.append(connection)
+                while b"\r\n\r\n" not in connection.recv(65536):
+                    pass
+                size = len(rest) * 2
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + rest)
+                connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        sink = sink_to(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert make.send(sink, make.counter(1), timeout=10.0).ok
+        thread.join(10)
+        assert len(accepted) == 2
+        sink.shutdown(0.1)
+
+
+def test_connections_are_used_again(make: Any, scripted: Any) -> None:
+    sink = sink_to(scripted.endpoint)
+    for i in range(3):
+        assert make.send(sink, make.counter(i)).ok
+    sink.shutdown(1)
+    assert (len(scripted.requests), len(set(scripted.peers))) == (3, 1)
 
 
 def test_headers_and_passwords_are_not_shown() -> None:

@@ -10,7 +10,6 @@ import threading
 from typing import Any
 
 import pytest
-import requests
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
@@ -19,6 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 from opentelemetry.sdk.resources import Resource
+from urllib3.connectionpool import HTTPConnectionPool
 
 from otel_ml.emit.destination import from_environ
 from otel_ml.emit.otlp import OtlpSink
@@ -183,13 +183,13 @@ def test_our_own_exports_are_not_instrumented(
     make: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    send = requests.Session.send
+    send = HTTPConnectionPool.urlopen
 
     def instrumented(self: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(is_instrumentation_enabled())
         return send(self, *args, **kwargs)
 
-    monkeypatch.setattr(requests.Session, "send", instrumented)
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", instrumented)
     sink = sink_to(receiver.endpoint)
     make.send(sink, make.counter(1), events=[make.event()])
     sink.shutdown(1)
