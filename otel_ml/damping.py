@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -90,7 +91,7 @@ class Damping:
             return held
         # more than what is seen, for sessions longer than the blocks that are compared
         seen = 1 + _EXCESS * (live - 1)
-        self._held = _Shown(live, seen, float(np.median(seen)) if len(seen) else 1.0)
+        self._held = _Shown(live, seen, median(seen.tolist()) if len(seen) else 1.0)
         return self._held
 
     def replanned(self, reference: Reference) -> Reference | None:

@@ -50,7 +50,7 @@ class Lags:
         lag = np.where(design < _DEPENDENT, 0.0, np.minimum(_SESSIONS * design, _LONGEST))
         by_cell = lag[streams]
         return cls(
-            design, (1 / design)[streams], by_cell, by_cell > 0, np.unique(lag[lag > 0]).tolist()
+            design, (1 / design)[streams], by_cell, by_cell > 0, sorted(set(lag[lag > 0].tolist()))
         )
 
 

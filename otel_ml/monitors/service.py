@@ -14,6 +14,7 @@ tolerated.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -167,7 +168,7 @@ class Latency:
         asked = usable & np.isfinite(self._slow[kind])
         equal = log_duration - self._slow[kind] - self._slope[kind] * np.log(rows)
         taken = np.exp(equal[asked] + self._level)
-        for c in np.unique(kind[usable & np.isnan(self._slow[kind])]).tolist():
+        for c in sorted(set(kind[usable & np.isnan(self._slow[kind])].tolist())):
             mine = usable & (kind == c)
             self._learn(c, np.log(rows[mine]), log_duration[mine])
         codes, _ = LATENCY_CELLS.codes(taken)
@@ -184,10 +185,10 @@ class Latency:
         if len(held) < _BASELINE_CALLS:
             return
         x, y = np.array(held).T
-        middle = float(np.median(x))
+        middle = median(x.tolist())
         centred = x - middle
         spread = float(np.square(centred).sum())
-        slope = float((centred * (y - np.median(y))).sum()) / spread if spread > 1e-9 else 0.0
+        slope = float((centred * (y - median(y.tolist()))).sum()) / spread if spread > 1e-9 else 0.0
         slope = min(max(slope, 0.0), 1.0)
         self._slope[kind] = slope
         self._slow[kind] = float(np.quantile(y - slope * x, _TYPICAL))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -89,8 +90,8 @@ def design_effects(
         alone = own > 1 if np.mean(own > 1) < 0.5 else np.zeros(count, dtype=bool)
         typical, floor = 1.0, 1.0
         if _depend([v for i, v in found.items() if not alone[i]]):
-            typical = max(1.0, float(np.median([v.ratio.mean() for v in found.values()])))
-            floor = max(1.0, float(np.median([v.worst for v in found.values()])))
+            typical = max(1.0, median([float(v.ratio.mean()) for v in found.values()]))
+            floor = max(1.0, median([v.worst for v in found.values()]))
         floors.append(floor)
         if shown >= _BLOCKS:
             for i, variances in found.items():
@@ -103,13 +104,13 @@ def design_effects(
     last = max(floors) + (floors[-1] - floors[-2] if _grows(floors) else 0.0)
     growth = (last - 1) / (known - 1) if known > 1 else 1.0
     own, limit = 1 + growth * (own - 1), 1 + growth * (limit - 1)
-    floor = max(last, float(np.median(own)))
+    floor = max(last, median(own.tolist()))
     return 1 + _EXCESS * (np.maximum(own, np.minimum(floor, limit)) - 1)
 
 
 def typical_design(designs: Mapping[str, float]) -> float:
     """Return the median design effect, which sessions of whole rows give to all; 1 of none."""
-    return float(np.median(list(designs.values()))) if designs else 1.0
+    return median(designs.values()) if designs else 1.0
 
 
 def _grows(floors: list[float]) -> bool:
@@ -206,7 +207,7 @@ class _Blocks:
         energy = np.square(sums)
         ratio = energy.sum(axis=0) / (m - 1)
         # heavy tails average out over rows, but not over those that count as one
-        single = rows / max(float(np.median(ratio)), 1.0)
+        single = rows / max(median(ratio.tolist()), 1.0)
         freedom = (m - 1) * 2 / (2 + np.maximum(self.kurtosis, 0.0) / max(single, 1.0))
         often = self.law * rows >= 1
         cells = sums[:, self.cells][:, often] * np.sqrt(1 - self.law[often])

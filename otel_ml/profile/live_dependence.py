@@ -191,7 +191,7 @@ class _Chance:
     @classmethod
     def of(cls, epochs: IntArray, free_of_one: FloatArray) -> _Chance:
         free = free_of_one * epochs
-        noise = np.median(free[:, 0], axis=1)
+        noise = _medians(free[:, 0], np.ones(free[:, 0].shape, dtype=bool))
         return cls(
             epochs, chi2_ratio(_OWN, free), chi2_ratio(_SURE, free), chi2_ratio(_MODEL, noise)
         )

@@ -8,6 +8,7 @@ departed most from the law, the evidence against "no change" must stay at what c
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,7 @@ def tail_designs(
         ``log m + 2`` with a probability of about ``exp(-2)``, and by little.
     """
     out = designs.copy()
-    shared = float(np.median(designs)) if len(designs) else 1.0
+    shared = median(designs.tolist()) if len(designs) else 1.0
     slot = None if times is None else slots(times)
     for i, cells in enumerate(layout.sources):
         told = codes[:, i] >= 0

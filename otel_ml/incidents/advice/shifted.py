@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -108,7 +109,7 @@ def shifted(streams: Sequence[Stream], since: Since, relations: Relations) -> di
     told = rows[rows > 0]
     if not len(told):
         return {}
-    return _search(moved, deviates, float(np.median(told)) / spread, relations)
+    return _search(moved, deviates, median(told.tolist()) / spread, relations)
 
 
 def _search(
