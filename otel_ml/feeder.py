@@ -145,6 +145,8 @@ class Feeder:
             self.health.drop(problem, rows)
             self._done += rows
             return
+        if converted.unreadable:
+            self.health.unreadable[converted.unreadable] += converted.batch.n
         yield host.key, converted.batch
         if unread:
             self.health.sampled += unread

@@ -25,6 +25,8 @@ __all__ = ["Converted", "convert", "join_batches", "pseudonym"]
 
 _SCORING: Final = ("predict_proba", "predict_log_proba")
 _DECIDING: Final = ("predict",)
+_PARTS: Final = (dict, list, tuple, set, frozenset, np.ndarray)
+_TOLD: Final = frozenset((*_SCORING, *_DECIDING))
 _MAX_CLIENT_CHARS: Final = 16
 
 
@@ -38,10 +40,13 @@ class Converted:
         Its rows, or None where there is nothing to count.
     problem
         Drop reason where it was not taken, or "".
+    unreadable
+        Why its inputs or its outputs are left out of the batch, or "".
     """
 
     batch: Batch | None
     problem: str = ""
+    unreadable: str = ""
 
 
 def pseudonym(client: str, key: bytes) -> str:
@@ -89,15 +94,17 @@ def convert(
     except Exception:  # objects of the application: they may raise anything
         scores, predictions = None, None
     n = _rows(scores, predictions, outputs.values())
-    features = _features(call, names, ignore)
+    features, unreadable = _features(call, names, ignore)
     if n is None:
         if not features:
-            return Converted(None, "shape")
+            return Converted(None, "output_shape")
         n = len(next(iter(features.values())))
     if features and len(next(iter(features.values()))) != n:
-        features = {}
+        features, unreadable = {}, "shape"
     if scores is not None and len(scores) != n:
-        scores = None
+        scores, unreadable = None, "output_shape"
+    elif scores is None and predictions is None and _TOLD & outputs.keys():
+        unreadable = "output_shape"
     scores, invalid = (None, 0) if scores is None else checked(scores)
     return Converted(
         Batch(
@@ -111,7 +118,8 @@ def convert(
             durations=durations,
             sizes=np.array([n], dtype=np.int64),
             invalid=invalid,
-        )
+        ),
+        unreadable=unreadable,
     )
 
 
@@ -123,13 +131,14 @@ def _ids(base: str | None, n: int) -> list[str] | None:
 
 def _features(
     call: Captured, names: Sequence[str], ignore: Sequence[str]
-) -> Mapping[str, NDArray[Any]]:
+) -> tuple[Mapping[str, NDArray[Any]], str]:
+    """Return columns by name, and why there are none, or ""."""
     own = _attribute(call.model, "feature_names_in_")
     try:
         known = () if own is None else tuple(str(name) for name in own)
-        return table(call.features, (known, names), ignore).data
+        return table(call.features, (known, names), ignore).data, ""
     except Exception:  # as above
-        return {}
+        return {}, "invalid_input"
 
 
 def _outputs(
@@ -158,10 +167,22 @@ def _outputs(
                 )
         elif method in _DECIDING and values.ndim <= 2:
             flat = values.reshape(-1) if values.ndim < 2 or values.shape[1] == 1 else None
-            if flat is not None:
+            if flat is not None and _are_decisions(flat):
                 classifier = classes is not None or values.dtype.kind not in "f"
                 predictions = category_keys(flat) if classifier else flat.astype(np.float64)
     return scores, predictions
+
+
+def _are_decisions(values: NDArray[Any]) -> bool:
+    """Say whether these are classes or numbers: not records, boxes or objects without a name."""
+    if values.dtype != object:
+        return values.dtype.kind not in "cV"
+    for kind in set(map(type, values.tolist())):
+        if issubclass(kind, _PARTS):
+            return False
+        if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:
+            return False  # its text is where it lies in memory: a class for each prediction
+    return True
 
 
 def _labels(classes: Any, k: int) -> NDArray[Any]:
@@ -220,12 +241,15 @@ def _given(
     if decided is not None and decided.ndim == 2 and decided.shape[1] == 1:
         decided = decided[:, 0]
     if score is not None and (score.ndim not in (1, 2) or 0 in score.shape[1:]):
-        return Converted(None, "shape")
+        return Converted(None, "output_shape")
     if decided is not None and decided.ndim != 1:
-        return Converted(None, "shape")
-    if decided is not None and decided.dtype.kind != "f":
-        decided = category_keys(decided)
+        return Converted(None, "output_shape")
     lengths = [len(v) for v in (score, decided) if v is not None]
+    unreadable = ""
+    if decided is not None and not _are_decisions(decided):
+        decided, unreadable = None, "output_shape"
+    elif decided is not None and decided.dtype.kind != "f":
+        decided = category_keys(decided)
     slices = to_columns(extra.get("slices") or {})
     features: Mapping[str, NDArray[Any]] = {}
     if call.features is not None:
@@ -234,6 +258,7 @@ def _given(
         except Exception:
             if not lengths:
                 raise
+            unreadable = "invalid_input"
     n = len(next(iter(features.values()))) if features else (lengths[0] if lengths else slices.n)
     ids, times = extra.get("ids"), extra.get("event_times")
     others = [*lengths, *(len(given) for given in (ids, times) if given is not None)]
@@ -259,5 +284,6 @@ def _given(
             durations=None if call.duration_ns < 0 else np.array([call.duration_ns / 1e9]),
             sizes=np.array([n], dtype=np.int64),
             invalid=invalid,
-        )
+        ),
+        unreadable=unreadable,
     )

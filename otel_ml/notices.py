@@ -8,13 +8,15 @@ from typing import Final
 
 from otel_ml.semconv.attributes import MlDropReason
 
-__all__ = ["INVALID", "LABELS", "SAMPLED", "Notices"]
+__all__ = ["INVALID", "LABELS", "SAMPLED", "UNREADABLE", "Notices"]
 
 _log = logging.getLogger("otel_ml")
 
 SAMPLED: Final = "sampled"
 LABELS: Final = "labels"
 INVALID: Final = "invalid_probability"
+UNREADABLE: Final = "unreadable: "
+"""Before the reason why predictions are counted without their inputs, or without their outputs."""
 
 _OVER: Final = 10.0  # seconds without a further one after which a loss is over
 _AGAIN: Final = 300.0  # seconds before a loss that goes on is said again
@@ -31,6 +33,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "or texts",
     MlDropReason.SHAPE: "inputs, outputs, ids or labels of one call have different numbers of "
     "rows: give one per row",
+    MlDropReason.OUTPUT_SHAPE: "it cannot be told how many rows were predicted: give predictions "
+    "of shape (n,) and scores of shape (n,) or (n, classes)",
     MlDropReason.OVERFLOW: "more models than are watched in one process: name those that are one "
     "model alike, under models in otel-ml.yaml",
     MlDropReason.UNENCODABLE: "a value cannot be written as OTLP: report it, with the message "
@@ -46,6 +50,12 @@ REMEDIES: Final[Mapping[str, str]] = {
     SAMPLED: f"their values were not read, they are counted all the same: {_FASTER}",
     INVALID: "their scores are below 0 or above 1 and are left out: give the output of "
     "predict_proba, not margins or logits",
+    UNREADABLE + MlDropReason.OUTPUT_SHAPE: "their outputs are neither classes nor scores of rows: "
+    "report what is to be watched with otel_ml.observe(predictions=..., scores=...)",
+    UNREADABLE + MlDropReason.SHAPE: "their inputs have another number of rows than their outputs: "
+    "report both with otel_ml.observe, one row each",
+    UNREADABLE + MlDropReason.INVALID_INPUT: "their inputs cannot be read: give numbers, texts or "
+    "tables of them, or report features with otel_ml.observe",
     LABELS: "too many labels wait: report them in smaller parts",
 }
 
@@ -69,7 +79,8 @@ class Notices:
         Parameters
         ----------
         totals
-            Lost since the start of the process, by kind: a drop reason, `SAMPLED` or `LABELS`.
+            Lost since the start of the process, by kind: a drop reason, one after `UNREADABLE`,
+            or one of the other names here.
         now
             Seconds of a monotonic clock.
         """
@@ -98,6 +109,8 @@ def _fate(kind: str) -> str:
         return "scores are no probabilities"
     if kind == LABELS:
         return "labels are lost"
+    if kind.startswith(UNREADABLE):
+        return "predictions are counted, but not watched in whole"
     return f"{'telemetry items' if kind in _ITEMS else 'predictions'} are lost"
 
 

@@ -51,6 +51,8 @@ class Health:
         Predictions that were counted without their values, because more came than can be read.
     invalid
         Predictions whose score is no probability: it was left out.
+    unreadable
+        Predictions whose inputs or outputs were left out, by reason.
     exports
         Exports by outcome and signal.
     lost
@@ -62,6 +64,7 @@ class Health:
     dropped: Counter[str] = field(default_factory=Counter)
     sampled: int = 0
     invalid: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
     exports: Counter[tuple[str, str]] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     queued: int = 0
@@ -118,6 +121,8 @@ def process_samples(health: Health, now_ns: int) -> Iterator[Sample]:
         yield Sample(m.ML_MONITORING_DROPPED, named, 0)
     yield Sample(m.ML_MONITORING_SAMPLED, {}, health.sampled)
     yield Sample(m.ML_MONITORING_INVALID, {}, health.invalid)
+    for reason, count in (health.unreadable or {a.MlDropReason.OUTPUT_SHAPE: 0}).items():
+        yield Sample(m.ML_MONITORING_UNREADABLE, {a.ML_DROP_REASON: reason}, count)
     yield Sample(m.ML_MONITORING_QUEUE_SIZE, {}, health.queued)
     yield Sample(m.ML_MONITORING_QUEUE_CAPACITY, {}, health.capacity)
     yield Sample(m.ML_MONITORING_EVALUATION_DURATION, {}, health.evaluations())

@@ -213,9 +213,9 @@ def convert_stack(
     Batch or None
         None where something is odd about any of them: then each has to be converted by itself.
     """
-    batch = convert(stack.call, names=names, positive=positive, ignore=ignore).batch
-    rows = stack.sizes.tolist()
-    if batch is None or not batch.features or batch.n != sum(rows):
+    found = convert(stack.call, names=names, positive=positive, ignore=ignore)
+    batch, rows = found.batch, stack.sizes.tolist()
+    if batch is None or found.unreadable or not batch.features or batch.n != sum(rows):
         return None
     if batch.scores is None and batch.predictions is None:
         return None

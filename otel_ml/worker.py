@@ -16,7 +16,7 @@ from otel_ml.inbox import Inbox
 from otel_ml.incidents import Change
 from otel_ml.incidents.board import BEAT, Board
 from otel_ml.labelling import Labeller
-from otel_ml.notices import INVALID, SAMPLED, Notices
+from otel_ml.notices import INVALID, SAMPLED, UNREADABLE, Notices
 from otel_ml.samples import Health, incident_event, model_samples, process_samples
 from otel_ml.types import Event, Sample
 
@@ -164,6 +164,7 @@ class Worker:
             self._noticed = now
             health = self.health
             totals = Counter(lost()) + health.dropped + health.lost
+            totals += {UNREADABLE + reason: n for reason, n in health.unreadable.items()}
             self._guarded(
                 self._notices.look,
                 {**totals, SAMPLED: health.sampled, INVALID: health.invalid},

@@ -524,6 +524,9 @@ class MlDropReason:
     SHAPE: Final = "shape"
     """Input and output do not fit together."""
 
+    OUTPUT_SHAPE: Final = "output_shape"
+    """The output is neither classes nor scores of rows."""
+
     NOT_SERVING: Final = "not_serving"
     """The call belonged to training, not to serving."""
 

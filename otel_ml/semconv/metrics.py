@@ -35,6 +35,7 @@ __all__ = [
     "ML_MONITORING_QUEUE_CAPACITY",
     "ML_MONITORING_QUEUE_SIZE",
     "ML_MONITORING_SAMPLED",
+    "ML_MONITORING_UNREADABLE",
     "ML_MONITORING_WORKER_RESTARTS",
     "ML_MONITOR_EVIDENCE",
     "ML_MONITOR_STATUS",
@@ -193,6 +194,15 @@ ML_MONITORING_INVALID: Final = MetricDef(
     description="Predictions whose score is no probability, so that it was left out of scores and calibration.",
     attributes=("ml.model.name", "ml.model.version"),
     required=(),
+)
+
+ML_MONITORING_UNREADABLE: Final = MetricDef(
+    name="ml.monitoring.unreadable",
+    instrument="counter",
+    unit="{prediction}",
+    description="Predictions that were counted, but without their inputs or their outputs, by reason.",
+    attributes=("ml.model.name", "ml.model.version", "ml.drop.reason"),
+    required=("ml.drop.reason",),
 )
 
 ML_MONITORING_EXPORT_DROPPED: Final = MetricDef(
@@ -460,6 +470,7 @@ ALL: Final[Mapping[str, MetricDef]] = {
         ML_MONITORING_DROPPED,
         ML_MONITORING_SAMPLED,
         ML_MONITORING_INVALID,
+        ML_MONITORING_UNREADABLE,
         ML_MONITORING_EXPORT_DROPPED,
         ML_MONITORING_QUEUE_SIZE,
         ML_MONITORING_QUEUE_CAPACITY,

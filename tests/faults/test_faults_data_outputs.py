@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+import otel_ml
+from otel_ml.frame import BY_HAND
+from otel_ml.intake import convert
 from otel_ml.profile import Reference
 from otel_ml.semconv import metrics as m
-from otel_ml.types import Buckets
+from otel_ml.types import Buckets, Captured
 from tests.faults import odd
 from tests.faults.fuzz import METHODS, Odd
 from tests.faults.oracles import Trial, faulty, same, served
@@ -174,6 +177,17 @@ OUTPUTS: dict[str, Callable[[int], Any]] = {
 }
 
 
+# a class, a number or probabilities for each row; of several parts the first is taken
+DECISIONS = frozenset({"column", "texts", "series", "tuple"})
+PROBABILITIES = frozenset({"column", "series", "frame", "half", "tuple"})
+READ: dict[str, frozenset[str]] = {
+    "predict": DECISIONS,
+    "predict_proba": PROBABILITIES,
+    "predict_log_proba": PROBABILITIES,
+    "decision_function": frozenset(OUTPUTS),  # margins are not watched, whatever they look like
+}
+
+
 @pytest.mark.fault("B11", "A7")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -186,8 +200,46 @@ def test_outputs_of_every_shape(watched: None, name: str, method: str) -> None:
             assert getattr(model, method)(np.ones((5, 2))) is answer
         books = trial.books()
         assert books.captured - 2 in (1, 2, 5), books
+        unreadable = {
+            str(s.attributes["ml.drop.reason"]): s.value
+            for s in trial.sink.samples(m.ML_MONITORING_UNREADABLE)
+            if s.value
+        }
+        if name in READ[method]:
+            assert not unreadable
+        elif name == "scalar" and method == "predict":
+            assert unreadable == {"shape": 1}, "one answer, and five rows"
+        else:
+            assert unreadable == {"output_shape": books.captured - 2}
         if name == "generator":
             assert list(answer) == [0, 1, 2, 3, 4], "nothing was taken from it"
+
+
+@pytest.mark.fault("B11")
+@pytest.mark.parametrize("name", ["boxes", "objects", "record", "mapping of rows", "complex"])
+def test_no_class_is_made_of_what_is_none(name: str) -> None:
+    """The text of a box, or of where an object lies, would be a new class each time."""
+    answer, rows = OUTPUTS[name](5), np.ones((5, 2))
+    asked = Captured(object(), "predict", rows, answer, 0, 1)
+    told = Captured("m", BY_HAND, rows, None, 0, 1, extra={"predictions": answer})
+    for call in (asked, told):
+        found = convert(call)
+        assert found.batch is not None
+        assert (found.batch.n, len(found.batch.features)) == (5, 2)
+        assert found.batch.predictions is None
+        assert found.unreadable == "output_shape"
+
+
+@pytest.mark.fault("B11")
+def test_what_is_not_watched_in_whole_is_said(
+    watched: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with faulty(given=None) as trial:
+        with served():
+            Odd(OUTPUTS["boxes"](5)).predict(np.ones((5, 2)))
+        trial.books()
+    assert "not watched in whole (unreadable: output_shape, 5 so far)" in caplog.text
+    assert "report what is to be watched with otel_ml.observe" in caplog.text
 
 
 # B12
@@ -222,8 +274,6 @@ def scores_are_finite(trial: Trial) -> None:
 )
 def test_scores_that_are_no_probabilities(settings: dict[str, Any], scores: Any) -> None:
     """Below zero, above one, of any sum, NaN: no metric suffers, no prediction is lost."""
-    import otel_ml
-
     n = len(scores)
     with faulty(settings=settings) as trial:
         ids = [f"i{i}" for i in range(n)]

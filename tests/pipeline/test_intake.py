@@ -233,7 +233,7 @@ def test_what_has_rows_is_counted(features: Any, output: Any, n: int) -> None:
 @pytest.mark.parametrize(("features", "output"), [(None, None), (object(), object()), ("x", "y")])
 def test_what_has_no_rows_is_dropped(features: Any, output: Any) -> None:
     found = convert(Captured(FakeModel(), "transform", features, output, 0))
-    assert (found.batch, found.problem) == (None, "shape")
+    assert (found.batch, found.problem) == (None, "output_shape")
 
 
 @pytest.mark.parametrize(

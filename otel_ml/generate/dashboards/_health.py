@@ -84,7 +84,8 @@ HEALTH: Final = (
         "timeseries",
         "Captured and dropped",
         "Predictions a second that were captured, and those left out, by reason, of all models of "
-        "the processes chosen. Anything dropped for long is missing from everything above.",
+        "the processes chosen. Anything dropped for long is missing from everything above, and "
+        "what is not watched in whole from the panels of its inputs or its outputs.",
         (
             Target(aggregate("sum", (), rate(S(m.ML_MONITORING_CAPTURED))), "captured"),
             Target(
@@ -100,6 +101,14 @@ HEALTH: Final = (
             ),
             Target(
                 aggregate("sum", (), rate(S(m.ML_MONITORING_INVALID))), "score is no probability"
+            ),
+            Target(
+                or_zero(
+                    aggregate("sum", (a.ML_DROP_REASON,), rate(S(m.ML_MONITORING_UNREADABLE))),
+                    a.ML_DROP_REASON,
+                    "nothing",
+                ),
+                f"not watched in whole: {legend(a.ML_DROP_REASON)}",
             ),
         ),
         "reqps",
