@@ -53,6 +53,7 @@ def count_batch(
             yield batch.n, now
         return
     codes = encode(state.reference, batch)
+    give_way()
     times = np.full(batch.n, np.nan) if batch.event_times is None else batch.event_times
     window = _count_windows(state, codes, times, now)
     state.wait_for_labels(batch, codes, row)
@@ -62,7 +63,9 @@ def count_batch(
     state.around.saw_versions(batch.versions or (), row)
     extras = _extras(batch)
     numbers = np.arange(row, row + batch.n, dtype=np.int64)
+    give_way()
     local = state.local.rows(batch, codes)
+    give_way()
     if columns := named_columns(*state.local.schema):
         state.incidents.followed.columns = columns
     waiting = state.pending.rows % whole  # more than one chunk where chunks were larger before
@@ -82,7 +85,9 @@ def count_batch(
         more = _local_counts(local[part], group, len(counts), state.width)
         sizes = np.bincount(group, minlength=len(counts))
         ends = np.cumsum(sizes)
+        give_way()
         state.damping.look_ahead(chosen.codes, int(sizes.max()))
+        give_way()
         full = len(sizes) - bool(sizes[-1] < whole)
         for i, size in enumerate(sizes.tolist()):
             rows = slice(int(ends[i]) - size, int(ends[i]))

@@ -31,8 +31,8 @@ __all__ = ["Call", "Feeder"]
 
 Call = Frame | Captured
 
-_TOGETHER: Final = 512  # calls converted before other threads get their turn
-_EVALUATIONS: Final = 20  # of one model in a round, unless they would be of more rows than
+_TOGETHER: Final = 256  # calls converted before other threads get their turn
+_EVALUATIONS: Final = 5  # of one model in a round, unless they would be of more rows than
 _MOST_ROWS: Final = 1000
 _MOST_CLIENTS: Final = 4096  # whose pseudonyms are remembered
 _FULL, _EASY = 0.5, 0.125  # of the queue: where sampling begins, and where it is eased
@@ -127,7 +127,9 @@ class Feeder:
             features = features_together(group)  # type: ignore[arg-type]  # more than one: frames
             if foreign(features):
                 return None
+            give_way()
             stacked = stack(group, features)  # type: ignore[arg-type]  # as above
+            give_way()
             host = None if stacked is None else self.hosts.of(stacked.call.model)
             if stacked is None or host is None:
                 return None

@@ -12,13 +12,13 @@ from typing import Final
 
 __all__ = ["give_way"]
 
-_TURN: Final = 0.0001  # seconds of work before others get their turn
+_TURN: Final = 0.00005  # seconds of work before others get their turn
 
 _since = 0.0
 
 
 def give_way() -> None:
-    """Let other threads run where this one has worked for a tenth of a millisecond.
+    """Let other threads run where this one has worked for a twentieth of a millisecond.
 
     Notes
     -----

@@ -26,6 +26,7 @@ from otel_ml.monitors.multiples import Multiples
 from otel_ml.monitors.nulls import Nulls, Seasonal, no_season
 from otel_ml.monitors.weights import stream_weights
 from otel_ml.stats.special import log_add, log_sum_exp
+from otel_ml.turns import give_way
 from otel_ml.types import FloatArray, IntArray, Stream
 
 __all__ = ["Detector"]
@@ -156,6 +157,7 @@ class Detector:
         held = self._reach.of(counts, self._ahead, coming)
         rows = self._asked.products(held)
         steps = self.nulls.gains(held, rows, hours)
+        give_way()
         if damped.fixed is not None:
             steps /= damped.fixed
         if len(self._shaped):
@@ -167,6 +169,7 @@ class Detector:
                 weight,
             )
             steps = np.concatenate([steps, free], axis=1).take(self._order, axis=1)
+        give_way()
         start = float(np.log(weight))
         levels, fresh = np.empty_like(steps), np.empty(steps.shape, dtype=bool)
         level = self.level

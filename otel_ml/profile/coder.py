@@ -15,6 +15,7 @@ from otel_ml.profile.outputs import PREDICTION, SCORE, decided
 from otel_ml.profile.profile import Layout, Profile
 from otel_ml.profile.reference import Reference
 from otel_ml.profile.values import category_keys, numeric_values
+from otel_ml.turns import give_way
 from otel_ml.types import Batch, FloatArray
 
 __all__ = ["Codes", "chunk_counts", "decisions", "encode", "top_score"]
@@ -100,6 +101,7 @@ def encode(reference: Reference, batch: Batch) -> Codes:
         codes[:, j], found = cells.codes(column)
         if found is not None:
             values[:, j] = found
+        give_way()
     sliced = {**batch.features, **batch.slices}
     derive(layout, reference.joint, reference.group_layout, codes, values, sliced, batch.clients)
     known = layout.index

@@ -17,6 +17,7 @@ from otel_ml.profile.joint import Joint
 from otel_ml.profile.outcomes import GroupLayout
 from otel_ml.profile.outputs import PREDICTION, SCORE
 from otel_ml.profile.profile import Layout
+from otel_ml.turns import give_way
 from otel_ml.types import FloatArray
 
 __all__ = ["CLIENTS", "RESERVED", "SCORE_OF", "derive", "derived_cells", "is_derived"]
@@ -128,6 +129,7 @@ def derive(
     if joint is not None and len(codes):
         judge = joint.held_out if held_out else joint.values
         found = judge(codes[:, :first], values[:, :first])
+        give_way()
         # a batch without any feature says nothing about how they belong together
         inputs = [i for i in range(first) if layout.sources[i].name not in (SCORE, PREDICTION)]
         told = (codes.T[inputs] >= 0).any(axis=0)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from otel_ml.errors import DataError, StateError
 from otel_ml.profile.values import category_key, numeric_values
+from otel_ml.turns import give_way
 from otel_ml.types import FloatArray
 
 __all__ = ["MOST_ROWS", "RowMemory"]
@@ -165,7 +166,9 @@ def _row_hashes(columns: Mapping[str, NDArray[Any]], n: int) -> NDArray[np.uint6
             words[plain] = _float_words(stacked.astype(np.float64))
     for i in np.flatnonzero(~plain):
         words[i] = _words(given[i])
+        give_way()
     mixed = words + np.array([[_salt(name)] for name in columns], dtype=np.uint64)
+    give_way()
     for shift, multiplier in zip(_SHIFTS, _MULTIPLIERS, strict=False):  # the mixer of splitmix64
         mixed ^= mixed >> shift
         mixed *= multiplier

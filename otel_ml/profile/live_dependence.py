@@ -13,6 +13,7 @@ from otel_ml.profile.cells import NumericCells
 from otel_ml.profile.profile import Layout
 from otel_ml.stats.blocks import chi2_ratio, compare_blocks, compare_epochs, trimmed_mean_ratio
 from otel_ml.stats.repeats import ordered_scores
+from otel_ml.turns import give_way
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["LiveDependence"]
@@ -81,7 +82,7 @@ class LiveDependence:
                     self._ready = self._epochs(rows.reshape(more + 1, _EPOCH, -1))
                 done = self._ready.pop()
                 self._compared, self._before = done.compared, done.counts
-                self._effects, self._filled = done.effects, 0
+                self._effects, self._filled = None, 0
         if len(self._compared) < _YOUNG:
             self._effects = None
 
@@ -96,8 +97,7 @@ class LiveDependence:
         epochs = (self._filled + len(codes)) // _EPOCH
         if epochs > 1:
             rows = np.concatenate([self._rows[: self._filled], codes])[: epochs * _EPOCH]
-            found = self._epochs(rows.reshape(epochs, _EPOCH, -1))
-            self._ready = [e._replace(effects=self._estimate(e.compared)) for e in found]
+            self._ready = self._epochs(rows.reshape(epochs, _EPOCH, -1))
 
     def _epochs(self, rows: NDArray[np.int16]) -> list[_Epoch]:
         """Return what epochs that follow each other bring, shape ``(n, rows, S)``, the last first.
@@ -113,7 +113,8 @@ class LiveDependence:
             before = counts[-1]
             for one, of, held in zip(found, counts, part, strict=True):
                 compared = np.concatenate([compared, one[None]])[-_EPOCHS:]
-                out.append(_Epoch(held, compared, of, None))
+                out.append(_Epoch(held, compared, of))
+            give_way()
         return out[::-1]
 
     def effects(self) -> FloatArray:
@@ -171,12 +172,11 @@ class LiveDependence:
 
 
 class _Epoch(NamedTuple):
-    """What the rows of an epoch bring: all that is compared then, their counts, the effects."""
+    """What the rows of an epoch bring: all that is compared then, and their counts."""
 
     rows: NDArray[np.int16]
     compared: FloatArray
     counts: FloatArray
-    effects: FloatArray | None
 
 
 @dataclass(frozen=True, eq=False)

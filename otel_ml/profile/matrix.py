@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_ml.profile.cells import Cells, NumericCells
+from otel_ml.turns import give_way
 from otel_ml.types import FloatArray, IntArray
 
 __all__ = ["Bounds"]
@@ -103,4 +104,5 @@ class Bounds:
             places = self.places[part]
             codes[places] = found
             values[places] = held
+            give_way()
         return {self.names[k] for k in taken}
