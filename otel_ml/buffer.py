@@ -275,6 +275,8 @@ class Pipeline:
                         queued=len(self.queue),
                         capacity=self.capacity,
                         restarts=self.restarts,
+                        # the first one imports what the others need
+                        wait=wanted or importing is _importing,
                     )
             if exporting:
                 importing = nullcontext()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml.config import Settings
+from otel_ml.exporting import Exporter
 from otel_ml.feeder import Call, Feeder
 from otel_ml.hosts import Host, Hosts, load_reference, namespace_of, settings_of
 from otel_ml.inbox import Inbox
@@ -28,6 +29,7 @@ __all__ = ["EXPORT_TIMEOUT", "Host", "Worker", "load_reference", "settings_of"]
 _log = logging.getLogger("otel_ml")
 EXPORT_TIMEOUT: Final = 3.0  # seconds that all sinks together may take
 _TAKE: Final = 4096  # calls converted before labels and exports get their turn
+_LATER: Final = 0.25  # seconds until an export is tried again that another one is in the way of
 _SAY_AGAIN: Final = 60.0  # seconds before the same problem is logged again
 
 
@@ -64,6 +66,7 @@ class Worker:
         self._make_sinks = make_sinks
         key = (settings.salt or secrets.token_hex(16)).encode()
         self.feeder = Feeder(self.hosts, self.health, self._guarded, key)
+        self._exporter = Exporter(self._guarded)
         self._interval = 60.0
         self._next = 0.0
         self._open = False
@@ -103,6 +106,7 @@ class Worker:
         sinks, self.sinks, self._open = self.sinks, (), False
         for sink in sinks:
             self._guarded(lambda s=sink: s.shutdown(_left(deadline)))
+        self._exporter.close()
 
     def due(self) -> bool:
         """Tell whether it is time to export."""
@@ -135,6 +139,7 @@ class Worker:
             All that is there now, even if an export is due.
         """
         began = time.perf_counter()
+        self._hear()
         self.feeder.recover()
         left = len(queue)
         self.feeder.pace(left, capacity)
@@ -179,11 +184,29 @@ class Worker:
         capacity: int,
         restarts: int,
         deadline: float | None = None,
+        wait: bool = True,
     ) -> None:
-        """Send samples and events to every sink; all share one deadline of the monotonic clock."""
+        """Send samples and events to every sink.
+
+        Parameters
+        ----------
+        skipped, queued, capacity, restarts
+            As of `Health`.
+        deadline
+            Of the last export, a time of the monotonic clock; None gives `EXPORT_TIMEOUT`.
+        wait
+            Whether to wait for it. Else none begins while another one is under way.
+        """
         self.open()
+        if self._exporter.busy and not wait:
+            self._next = time.monotonic() + min(_LATER, self._interval)
+            return
         if deadline is None:
+            self._exporter.wait(time.monotonic() + EXPORT_TIMEOUT)
             deadline = time.monotonic() + EXPORT_TIMEOUT
+        else:
+            self._exporter.hurry(self.sinks, deadline)
+        self._hear()
         self._next = time.monotonic() + self._interval
         now_ns = time.time_ns()
         samples: list[Sample] = []
@@ -195,10 +218,15 @@ class Worker:
         samples += process_samples(self.health, now_ns)
         events = self.events[:]
         del self.events[: len(events)]
-        for sink in self.sinks:
-            report = self._guarded(self._export, sink, samples, events, now_ns, deadline)
-            if report is not None:
-                self.health.exported(report, now_ns)
+        self._exporter.begin(self.sinks, samples, events, self.start_ns, now_ns, deadline)
+        if wait:
+            self._exporter.wait(deadline)
+            self._hear()
+
+    def _hear(self) -> None:
+        """Take up what became of exports."""
+        for report, begun_ns in self._exporter.reports():
+            self.health.exported(report, begun_ns)
 
     def _sinks(self) -> tuple[Sequence[Sink], float]:
         if self._make_sinks is not None:
@@ -206,18 +234,6 @@ class Worker:
         from otel_ml.emit import build_sinks, export_interval
 
         return build_sinks(self.environ), max(export_interval(self.environ), 0.05)
-
-    def _export(
-        self,
-        sink: Sink,
-        samples: Sequence[Sample],
-        events: Sequence[Event],
-        now_ns: int,
-        deadline: float,
-    ) -> Any:
-        return sink.export(
-            samples, events, start_ns=self.start_ns, now_ns=now_ns, timeout=_left(deadline)
-        )
 
     def _evaluate(self, host: Host, now: float) -> None:
         changes = host.engine.evaluate(now)

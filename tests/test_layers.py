@@ -27,9 +27,9 @@ LAYERS: Final = {
     "L3 monitors, incidents, emission": "emit incidents monitors",
     "L4a engine": "budget checkpoint counting damping engine given labelled learning local pending "
     "plan state waiting",
-    "L4b pipeline": "batches bell buffer feeder hosts inbox intake labelling losses notices "
-    "pipeline reading references samples samples_events samples_health samples_labels snapshot "
-    "stack tally thinning timebox worker",
+    "L4b pipeline": "batches bell buffer exporting feeder hosts inbox intake labelling losses "
+    "notices pipeline reading references samples samples_events samples_health samples_labels "
+    "snapshot stack tally thinning timebox worker",
     "L5 capture, generators": "capture generate",
     "L6 what people run": "_pytest_plugin backtest cli demo selftest testing",
 }

@@ -103,6 +103,12 @@ class OtlpSink:
             failed = {str(found.signal): "failure" for found in self.destinations}
             return ExportReport(False, {"export_failed": len(events)}, failed)
 
+    def hurry(self) -> None:
+        """Have an export that another thread waits for wait for nothing any more."""
+        process = self._process
+        if process is not None and process.instance == instance_id():
+            process.hurry()
+
     def shutdown(self, timeout: float) -> None:
         """Send the events that are still kept, then close the connections."""
         deadline = time.monotonic() + timeout
@@ -189,10 +195,13 @@ class _Process:
             begun = [(outlet.signal, None) for outlet in self._outlets]
         return self._report(begun)
 
-    def close(self, deadline: float) -> None:
-        self._closed = True
+    def hurry(self) -> None:
         for outlet in self._outlets:
             outlet.hurry()
+
+    def close(self, deadline: float) -> None:
+        self._closed = True
+        self.hurry()
         if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
             _log.warning("connections are left open: another thread is exporting")
             return
