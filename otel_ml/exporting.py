@@ -98,11 +98,15 @@ class Exporter:
         while self._reports:
             yield self._reports.popleft()
 
-    def close(self) -> None:
-        """End the thread once it has done what was begun; a later export starts another one."""
+    def close(self, deadline: float) -> None:
+        """End the thread once it has done what was begun, and wait for that until a time.
+
+        A later export starts another one.
+        """
         hand, self._hand = self._hand, None
         if hand is not None:
             hand.dismiss()
+            hand.join(deadline)
 
 
 def _nothing() -> None:

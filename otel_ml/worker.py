@@ -106,7 +106,7 @@ class Worker:
         sinks, self.sinks, self._open = self.sinks, (), False
         for sink in sinks:
             self._guarded(lambda s=sink: s.shutdown(_left(deadline)))
-        self._exporter.close()
+        self._exporter.close(deadline)
 
     def due(self) -> bool:
         """Tell whether it is time to export."""

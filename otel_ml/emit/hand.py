@@ -97,6 +97,11 @@ class Hand(Generic[Result]):
         if self._thread is not None:
             self._tickets.put(None)
 
+    def join(self, deadline: float) -> None:
+        """Wait until the thread has ended, or until a time of the monotonic clock."""
+        if self._thread is not None:
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
+
     def _started(self) -> bool:
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)

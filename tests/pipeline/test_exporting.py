@@ -137,11 +137,12 @@ def test_exports_follow_each_other_and_their_reports_come_once() -> None:
     assert all(0 < timeout <= HANG for _, timeout in order)
     assert [begun for _, begun in exporter.reports()] == [0, 1, 2]
     assert list(exporter.reports()) == []
-    exporter.close()
+    exporter.close(time.monotonic() + HANG)
+    assert not [t for t in threading.enumerate() if t.name == "otel-ml-export"]
     exporter.begin([sink], [3], [], 0, 3, time.monotonic() + HANG)  # type: ignore[list-item]  # as above
     exporter.wait(time.monotonic() + HANG)
     assert [begun for _, begun in exporter.reports()] == [3]
-    exporter.close()
+    exporter.close(time.monotonic() + HANG)
 
 
 def test_without_a_thread_an_export_is_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
