@@ -52,7 +52,7 @@ def test_arbitrary_objects_in_every_call(watched: None, seed: int) -> None:
         ({"model": "m", "features": [[1]], "scores": "text"}, "invalid_input"),
         ({"model": "m", "features": [[1]], "ids": 3}, "invalid_input"),
         ({"model": "m", "features": [[1]], "scores": [0.5, 0.5]}, "shape"),
-        ({"model": "m", "features": [[1]], "predictions": [[[1]]]}, "shape"),
+        ({"model": "m", "features": [[1]], "predictions": [[[1]]]}, "output_shape"),
         ({"model": "m", "scores": [0.5], "event_times": [1.0, 2.0]}, "shape"),
     ],
 )
