@@ -6,8 +6,8 @@ handler that interrupts there and sets it, too, waits for ever. This is one lock
 
 from __future__ import annotations
 
+import _thread
 import time
-from _thread import allocate_lock
 from typing import Final
 
 __all__ = ["Bell"]
@@ -27,7 +27,8 @@ class Bell:
     __slots__ = ("_lock", "hinted")
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        # asked for here: gevent may have put locks of its own there since this was imported
+        self._lock = _thread.allocate_lock()
         self._lock.acquire()
         self.hinted = False
 
