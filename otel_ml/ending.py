@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import signal
 import sys
 import threading
+import time
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ _LONGEST: Final = 3600.0  # seconds anybody may wait
 _MARGIN: Final = 0.25  # seconds more for a flush that is about to give up by itself
 _LAST: Final = -100  # after the finalizers of others, which may still predict
 _ENDING: Final = ("SIGTERM", "SIGHUP")
+_A_MOMENT: Final = 0.01  # seconds; longer than what is left of a fork
 
 Flush: TypeAlias = Callable[[float], object]
 
@@ -94,6 +97,7 @@ def on_signals(flush: Flush) -> bool:
             signal.signal(number, _OnSignal(before, flush))
         except ValueError:
             return False  # an interpreter that is embedded keeps its signals for itself
+        _forks.keep(number)
     return isinstance(signal.getsignal(signal.SIGTERM), _OnSignal)
 
 
@@ -105,6 +109,7 @@ def release_signals() -> None:
         if number is None or not isinstance(handler, _OnSignal):
             continue
         handler.flush = None  # in another thread this is all that can be done
+        _forks.numbers.discard(number)
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, handler.before)
 
@@ -139,6 +144,63 @@ class _Held:
 
 
 _held = _Held()
+
+
+class _Forks:
+    """Has signals wait while a process is forked.
+
+    Notes
+    -----
+    A new process forgets the signals that came to it before Python was ready in it: those that
+    have no handler of Python's have ended it by then, those that have one are lost. Whoever sent
+    it, such as a pool that ends its processes, would wait for ever. They are sent anew a moment
+    later, because an exception that a handler raises during a fork is lost as well.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: set[signal.Signals] = set()
+        self._masks: dict[int, set[Any]] = {}  # before a fork, by thread
+        self._registered = False
+
+    def keep(self, number: signal.Signals) -> None:
+        """Have a signal wait from now on, where the system can tell what waits."""
+        if not (hasattr(os, "register_at_fork") and hasattr(signal, "sigtimedwait")):
+            return
+        self.numbers.add(number)
+        if not self._registered:
+            self._registered = True
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._after, after_in_child=self._after
+            )
+
+    def _before(self) -> None:
+        if self.numbers:
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
+            self._masks[get_ident()] = held
+
+    def _after(self) -> None:
+        held = self._masks.pop(get_ident(), None)
+        if held is None:
+            return
+        came = []
+        while (found := signal.sigtimedwait(self.numbers - held, 0)) is not None:
+            came.append(found.si_signo)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        if came:
+            try:
+                start_new_thread(_again, (came,))
+            except RuntimeError:  # no thread can be had
+                for number in came:
+                    signal.raise_signal(number)
+
+
+_forks = _Forks()
+
+
+def _again(numbers: list[int]) -> None:
+    time.sleep(_A_MOMENT)
+    for number in numbers:
+        os.kill(os.getpid(), number)
 
 
 def _last(flush: Flush) -> None:

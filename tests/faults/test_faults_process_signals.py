@@ -28,7 +28,7 @@ def predict(rows):
     otel_ml.observe(model="m", features={"x": [0.5] * rows}, scores=[0.5] * rows)
 
 """
-IDLE = PREDICT + 'predict(5)\nprint("ready", flush=True)\nwhile True: signal.pause()\n'
+IDLE = PREDICT + 'predict(5)\nprint("ready", flush=True)\nwhile True: time.sleep(0.1)\n'
 
 
 def to(receiver: Receiver, **more: str) -> dict[str, str]:
@@ -203,6 +203,50 @@ def test_the_application_has_a_handler(handler: str, code: int) -> None:
     with Receiver() as receiver:
         done = ended(script, receiver, signal.SIGTERM, **OPTION)
         assert (done.code, done.err) == (code, "")
+        assert receiver.total("ml.predictions") == 5
+
+
+@pytest.mark.fault("D1", "D3")
+@pytest.mark.parametrize(
+    ("handler", "code"),
+    [("signal.SIG_DFL", -signal.SIGTERM), ("lambda *_: sys.exit(7)", 7)],
+)
+def test_a_child_that_is_ended_as_soon_as_it_is_forked(handler: str, code: int) -> None:
+    """Python forgets signals that come that early; a pool would wait for such a child for ever."""
+    script = (
+        f"import signal, sys\nsignal.signal(signal.SIGTERM, {handler})\n"
+        + PREDICT
+        + "predict(5)\nassert otel_ml.flush(30)\n"
+        "for _ in range(50):\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        time.sleep(20)\n"
+        "        os._exit(3)\n"
+        "    os.kill(pid, signal.SIGTERM)\n"
+        "    _, status = os.waitpid(pid, 0)\n"
+        "    print(os.waitstatus_to_exitcode(status))\n"
+    )
+    with Receiver() as receiver:
+        done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
+        assert (done.code, done.err) == (0, "")
+        assert done.out.split() == [str(code)] * 50
+        assert receiver.total("ml.predictions") == 5
+
+
+@pytest.mark.fault("D1", "D3")
+def test_a_signal_that_comes_during_a_fork_reaches_the_parent() -> None:
+    script = (
+        PREDICT + "predict(5)\nassert otel_ml.flush(30)\n"
+        "os.register_at_fork(before=lambda: signal.raise_signal(signal.SIGTERM))\n"
+        "pid = os.fork()\n"
+        "if not pid:\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+        "time.sleep(20)\n"
+    )
+    with Receiver() as receiver:
+        done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
+        assert (done.code, done.err) == (-signal.SIGTERM, "")
         assert receiver.total("ml.predictions") == 5
 
 
