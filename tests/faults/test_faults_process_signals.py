@@ -234,10 +234,17 @@ def test_a_child_that_is_ended_as_soon_as_it_is_forked(handler: str, code: int) 
 
 
 @pytest.mark.fault("D1", "D3")
-def test_a_signal_that_comes_during_a_fork_reaches_the_parent() -> None:
+@pytest.mark.parametrize(
+    ("handler", "code"),
+    [("signal.SIG_DFL", -signal.SIGTERM), ("lambda *_: sys.exit(7)", 7)],
+)
+def test_a_signal_that_comes_during_a_fork_reaches_the_parent(handler: str, code: int) -> None:
     script = (
-        PREDICT + "predict(5)\nassert otel_ml.flush(30)\n"
-        "os.register_at_fork(before=lambda: signal.raise_signal(signal.SIGTERM))\n"
+        f"import os, signal, sys\nsignal.signal(signal.SIGTERM, {handler})\n"
+        # what is registered before ours runs after it
+        "os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        + PREDICT
+        + "predict(5)\nassert otel_ml.flush(30)\n"
         "pid = os.fork()\n"
         "if not pid:\n"
         "    os._exit(0)\n"
@@ -246,7 +253,7 @@ def test_a_signal_that_comes_during_a_fork_reaches_the_parent() -> None:
     )
     with Receiver() as receiver:
         done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
-        assert (done.code, done.err) == (-signal.SIGTERM, "")
+        assert (done.code, done.err) == (code, "")
         assert receiver.total("ml.predictions") == 5
 
 
