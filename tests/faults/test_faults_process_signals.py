@@ -234,14 +234,10 @@ def test_a_child_that_is_ended_as_soon_as_it_is_forked(handler: str, code: int) 
 
 
 @pytest.mark.fault("D1", "D3")
-@pytest.mark.parametrize(
-    ("handler", "code"),
-    [("signal.SIG_DFL", -signal.SIGTERM), ("lambda *_: sys.exit(7)", 7)],
-)
-def test_a_signal_that_comes_during_a_fork_reaches_the_parent(handler: str, code: int) -> None:
+def test_a_signal_that_comes_during_a_fork_reaches_the_parent() -> None:
     script = (
-        f"import os, signal, sys\nsignal.signal(signal.SIGTERM, {handler})\n"
         # what is registered before ours runs after it
+        "import os, signal\n"
         "os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
         + PREDICT
         + "predict(5)\nassert otel_ml.flush(30)\n"
@@ -253,7 +249,7 @@ def test_a_signal_that_comes_during_a_fork_reaches_the_parent(handler: str, code
     )
     with Receiver() as receiver:
         done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
-        assert (done.code, done.err) == (code, "")
+        assert (done.code, done.err) == (-signal.SIGTERM, "")
         assert receiver.total("ml.predictions") == 5
 
 
