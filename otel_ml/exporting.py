@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml.types import Event, Sample
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from otel_ml.emit.hand import Hand, Ticket
     from otel_ml.emit.sink import ExportReport
 
-__all__ = ["Exporter"]
+__all__ = ["GRACE", "Exporter"]
+
+GRACE: Final = 0.25  # seconds
 
 
 class Exporter:
@@ -89,9 +91,13 @@ class Exporter:
             self.wait(deadline)
 
     def wait(self, deadline: float) -> None:
-        """Wait for the last export, until a time of the monotonic clock."""
+        """Wait for the last export, until a time of the monotonic clock, or for a moment.
+
+        With no time left a sink waits for nothing, but what it is given it must have before it is
+        closed.
+        """
         if self._last is not None:
-            self._last.wait(deadline)
+            self._last.wait(max(deadline, time.monotonic() + GRACE))
 
     def reports(self) -> Iterator[tuple[ExportReport, int]]:
         """Yield the reports of exports that have ended, each once, and when they were begun."""
@@ -99,14 +105,15 @@ class Exporter:
             yield self._reports.popleft()
 
     def close(self, deadline: float) -> None:
-        """End the thread once it has done what was begun, and wait for that until a time.
+        """End the thread if it has done what was begun by a time; a later export starts another.
 
-        A later export starts another one.
+        One that has not stays: what is begun later comes after what it still has to do.
         """
-        hand, self._hand = self._hand, None
-        if hand is not None:
+        self.wait(deadline)
+        if self._hand is not None and not self.busy:
+            hand, self._hand = self._hand, None
             hand.dismiss()
-            hand.join(deadline)
+            hand.join(max(deadline, time.monotonic() + GRACE))
 
 
 def _nothing() -> None:

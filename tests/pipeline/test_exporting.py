@@ -145,6 +145,30 @@ def test_exports_follow_each_other_and_their_reports_come_once() -> None:
     exporter.close(time.monotonic() + HANG)
 
 
+def test_an_export_that_outlives_the_end_comes_before_those_that_follow(slow: SlowSink) -> None:
+    exporter, order = Exporter(lambda work: work()), []
+
+    class Later:
+        def export(self, *_: Any, now_ns: int, **__: Any) -> ExportReport:
+            order.append(now_ns)
+            return ExportReport(True)
+
+        def shutdown(self, timeout: float) -> None:
+            """Nothing is held."""
+
+    later: Any = Later()
+    slow.begun.append(0.0)  # so that it waits
+    exporter.begin([slow, later], [], [], 0, 1, time.monotonic() + HANG)
+    assert slow.waiting.wait(HANG)
+    exporter.close(time.monotonic())
+    exporter.begin([later], [], [], 0, 2, time.monotonic() + HANG)
+    assert order == []
+    slow.answer.set()
+    exporter.wait(time.monotonic() + HANG)
+    assert order == [1, 2]
+    exporter.close(time.monotonic() + HANG)
+
+
 def test_without_a_thread_an_export_is_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Any) -> None:
         raise RuntimeError("can't start new thread")
