@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-__all__ = ["Broken", "Channel", "Incoming"]
+__all__ = ["Broken", "Channel", "Incoming", "broken_tls"]
 
 _CHARACTERS: Final = 500  # long enough for the reason, which comes last
 
@@ -26,6 +26,11 @@ class Broken(Exception):
     def __init__(self, status: Literal["retry", "failed"], cause: Exception) -> None:
         super().__init__(f"{type(cause).__name__}: {str(cause)[:_CHARACTERS]}")
         self.status = status
+
+
+def broken_tls(cause: Exception) -> Broken:
+    """Return what an error of TLS means: a connection that ended is no verdict on certificates."""
+    return Broken("retry" if "EOF" in str(cause) else "failed", cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import certifi
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError, SSLError
-from urllib3.util import Timeout
+from urllib3.util import Timeout, make_headers
 
 from otel_ml.emit.destination import Destination
-from otel_ml.emit.http_channel import Broken, Incoming
+from otel_ml.emit.http_channel import Broken, Incoming, broken_tls
 from otel_ml.emit.http_deadline import Budget, pools
 
 __all__ = ["PoolChannel"]
+
+_ENCODINGS: Final = make_headers(accept_encoding=True)["accept-encoding"].replace(",", ", ")
+_ALWAYS: Final = {"accept": "*/*", "accept-encoding": _ENCODINGS, "connection": "keep-alive"}
 
 
 class PoolChannel:
@@ -64,7 +67,7 @@ class PoolChannel:
                 "POST",
                 self._endpoint,
                 body=body,
-                headers=headers,
+                headers={**_ALWAYS, **headers},
                 timeout=Timeout(total=timeout),
                 retries=False,
                 redirect=False,
@@ -78,8 +81,7 @@ class PoolChannel:
                 response.close()
                 response.release_conn()
         except SSLError as error:
-            # A connection that ended in the middle is no verdict on certificates.
-            raise Broken("retry" if "EOF" in str(error) else "failed", error) from error
+            raise broken_tls(error) from error
         except (OSError, ValueError) as error:  # a file, a header or an endpoint of no use
             raise Broken("failed", error) from error
         except HTTPError as error:

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
 
 from otel_ml.emit.destination import Destination
-from otel_ml.emit.http_channel import Broken, Incoming
+from otel_ml.emit.http_channel import Broken, Incoming, broken_tls
 from otel_ml.emit.http_deadline import Budget, pools
 from otel_ml.emit.transport import credentials
 
@@ -82,8 +82,7 @@ class SessionChannel:
                 pieces = response.iter_content(1)
                 yield Incoming(response.status_code, response.reason, response.headers, pieces)
         except requests.exceptions.SSLError as error:
-            # A connection that ended in the middle is no verdict on certificates.
-            raise Broken("retry" if "EOF" in str(error) else "failed", error) from error
+            raise broken_tls(error) from error
         except _PASSING as error:
             raise Broken("retry", error) from error
         except (requests.exceptions.RequestException, OSError, ValueError) as error:

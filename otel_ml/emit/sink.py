@@ -33,7 +33,13 @@ class ExportReport:
 
 
 class Sink(Protocol):
-    """Where samples and events go."""
+    """Where samples and events go.
+
+    Notes
+    -----
+    One that waits for somebody may have a method ``hurry()``, after which an export that is under
+    way in another thread waits no longer.
+    """
 
     def export(
         self,

@@ -150,9 +150,8 @@ def _moments(layout: Layout, codes: Codes, group: NDArray[np.int64], groups: int
     s = len(layout.sources)
     sums = np.zeros((groups, s, 3))
     starts = np.flatnonzero(np.diff(group, prepend=-1))
-    in_order = len(starts) == np.count_nonzero(
-        np.bincount(group)
-    )  # as chunks are; windows need not be
+    # as chunks are; windows need not be
+    in_order = len(starts) == np.count_nonzero(np.bincount(group))
     if in_order and len(group):
         # most often every numeric column has a number in every row
         numeric = layout.bounds.places

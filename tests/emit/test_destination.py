@@ -73,8 +73,7 @@ def test_http_is_as_the_official_exporter_sends_it(
     official, ours = scripted.requests
     assert ours[0] == official[0]
     for headers in (official[1], ours[1]):
-        for name in ("user-agent", "content-length", "connection", "accept", "accept-encoding"):
-            headers.pop(name, None)
+        del headers["user-agent"], headers["content-length"]
     assert ours[1] == official[1]
 
 

@@ -227,7 +227,7 @@ def test_a_child_that_is_ended_as_soon_as_it_is_forked(handler: str, code: int) 
         "    print(os.waitstatus_to_exitcode(status))\n"
     )
     with Receiver() as receiver:
-        done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
+        done = ended(script, receiver, **OPTION)
         assert (done.code, done.err) == (0, "")
         assert done.out.split() == [str(code)] * 50
         assert receiver.total("ml.predictions") == 5
@@ -248,7 +248,7 @@ def test_a_signal_that_comes_during_a_fork_reaches_the_parent() -> None:
         "time.sleep(20)\n"
     )
     with Receiver() as receiver:
-        done = alone(script, timeout=HANG, environ=to(receiver, **OPTION))
+        done = ended(script, receiver, **OPTION)
         assert (done.code, done.err) == (-signal.SIGTERM, "")
         assert receiver.total("ml.predictions") == 5
 
